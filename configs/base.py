@@ -1,0 +1,96 @@
+"""Every field there is, with its meaning. An experiment starts from here and changes a few.
+
+A field set to "" or 0 is off. Sizes are in pixels of the high-resolution (HR) image, intervals in generator updates.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.seed = 0  # together with this config and the step it fixes every bit of a run
+    c.scale = 4  # 2, 3, 4 or 8
+    c.steps = 1_000_000  # generator updates in the whole run
+    c.batch_size = 16  # crops per update over all devices together
+    c.steps_per_call = 1  # updates compiled into one call; more spares the host on an accelerator
+    c.dtype = "float32"  # of the networks' arithmetic: float32 | bfloat16; parameters and losses stay float32
+    c.init_from = ""  # a run whose generator this one starts from (SRGAN starts from SRResNet)
+
+    c.data = ConfigDict()
+    c.data.source = "bundled"  # bundled | folder | tfds
+    c.data.path = ""  # folder: where the photographs are; tfds: its data_dir ("" = tfds's own default)
+    c.data.name = ""  # tfds: builder and config, e.g. div2k/bicubic_x4
+    c.data.split = "train"  # bundled: train | validation; tfds: any split string
+    c.data.feature = ""  # tfds: which image feature ("" = hr, image, or the only one)
+    c.data.pipeline = "host"  # host (Grain, any size) | device (decoded once, kept and cropped on the accelerator)
+    c.data.crop = 96  # side of the square HR crop, a multiple of scale
+    c.data.augment = True  # the 8 flips and quarter turns
+    c.data.boundary = "symmetric"  # bicubic at the border: symmetric (MATLAB today, DIV2K) | clamp (old MATLAB)
+    c.data.tile = 256  # device: side of the stored tiles; a crop never crosses a tile's edge
+    c.data.threads = 4  # host: decoding threads
+    c.data.cache_mb = 2048  # host: decoded photographs kept in memory, in MB (0 = none)
+
+    c.generator = ConfigDict()
+    c.generator.name = "srresnet"
+    c.generator.blocks = 16
+    c.generator.features = 64
+    c.generator.norm = "batch"  # batch | none
+    c.generator.prelu = "shared"  # one slope per layer: shared | per channel: channel
+    c.generator.output = "none"  # none | tanh
+    c.generator.skip = "none"  # none | bicubic: the network adds to a bicubic enlargement
+    c.generator.first_kernel = 9
+    c.generator.last_kernel = 9
+    c.generator.icnr = True  # start pixel shuffle as nearest neighbour: no checkerboard
+
+    c.discriminator = ConfigDict()
+    c.discriminator.name = "none"  # none (SRResNet: no second player) | srgan
+    c.discriminator.features = 64
+    c.discriminator.dense = 1024
+    c.discriminator.norm = "batch"  # batch | none
+    c.discriminator.updates = 1  # discriminator updates, each on fresh crops, per generator update
+
+    c.loss = ConfigDict()  # total = sum of weight * term; a term of weight 0 is not computed
+    c.loss.pixel = ConfigDict()
+    c.loss.pixel.kind = "mse"  # mse | l1 | charbonnier, on [-1, 1] images
+    c.loss.pixel.weight = 1.0
+    c.loss.feature = ConfigDict()
+    c.loss.feature.weight = 0.0
+    c.loss.feature.network = "vgg19"  # vgg19 | vgg16
+    c.loss.feature.layer = "5.4"  # i.j: the j-th convolution before the i-th max-pool
+    c.loss.feature.after_relu = True
+    c.loss.feature.scale = 1 / 12.75  # the paper's, on the features (about 0.006 on the loss); fits origin caffe
+    c.loss.feature.channels = "mean"  # mean | sum; equation 5 read literally sums
+    c.loss.feature.origin = "caffe"  # whose weights: caffe | torchvision; decides the input's convention
+    c.loss.feature.weights = ""  # .npz or .safetensors file, or "random" (for timing only)
+    c.loss.adversarial = ConfigDict()
+    c.loss.adversarial.kind = "nonsaturating"  # nonsaturating | minimax | lsgan | hinge | relativistic | wgan-gp
+    c.loss.adversarial.weight = 0.0
+    c.loss.adversarial.gradient_penalty = 10.0  # wgan-gp only
+    c.loss.tv = ConfigDict()
+    c.loss.tv.weight = 0.0
+
+    c.optimizer = ConfigDict()  # Adam, the same for both players
+    c.optimizer.learning_rate = 1e-4
+    c.optimizer.b1 = 0.9
+    c.optimizer.b2 = 0.999
+    c.optimizer.eps = 1e-8
+    c.optimizer.schedule = "constant"  # constant | step (times factor at each boundary) | cosine (to 0 at steps)
+    c.optimizer.boundaries = ()
+    c.optimizer.factor = 0.1
+    c.optimizer.warmup = 0  # updates over which the rate rises linearly from 0
+    c.ema = 0.0  # decay of the generator's averaged parameters, used for validation and results (0 = off)
+
+    c.log = ConfigDict()
+    c.log.every = 100
+    c.log.tensorboard = True
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = 5000
+    c.checkpoint.keep = 2  # the newest ones; the best by validation PSNR-Y is kept besides
+
+    c.validation = ConfigDict()
+    c.validation.every = 5000  # 0 = never
+    c.validation.path = ""  # folder of HR images; "" = the held-out bundled photographs
+    c.validation.images = 10  # at most so many, the first by name
+    c.validation.crop = 0  # measured on the centre square of this side (0 = whole images)
+    return c

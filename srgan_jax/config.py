@@ -1,0 +1,142 @@
+"""Configs: loaded from a Python file with overrides, checked before anything is started, kept as JSON beside a run."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from srgan_jax.errors import UserError
+
+# Fields that may change between the start of a run and its resumption: they leave the course of training alone.
+FREE = ("steps", "init_from", "data.path", "data.threads", "data.cache_mb", "log", "checkpoint", "validation")
+
+CHOICES = {
+    "scale": (2, 3, 4, 8),
+    "dtype": ("float32", "bfloat16"),
+    "data.source": ("bundled", "folder", "tfds"),
+    "data.pipeline": ("host", "device"),
+    "data.boundary": ("symmetric", "clamp"),
+    "generator.name": ("srresnet",),
+    "generator.norm": ("batch", "none"),
+    "generator.prelu": ("shared", "channel"),
+    "generator.output": ("none", "tanh"),
+    "generator.skip": ("none", "bicubic"),
+    "discriminator.name": ("none", "srgan"),
+    "discriminator.norm": ("batch", "none"),
+    "loss.pixel.kind": ("mse", "l1", "charbonnier"),
+    "loss.feature.network": ("vgg19", "vgg16"),
+    "loss.feature.channels": ("mean", "sum"),
+    "loss.feature.origin": ("caffe", "torchvision"),
+    "loss.adversarial.kind": ("nonsaturating", "minimax", "lsgan", "hinge", "relativistic", "wgan-gp"),
+    "optimizer.schedule": ("constant", "step", "cosine"),
+}
+POSITIVE = (
+    "steps steps_per_call batch_size data.crop data.tile data.threads generator.blocks generator.features "
+    "generator.first_kernel generator.last_kernel discriminator.features discriminator.dense "
+    "discriminator.updates log.every checkpoint.every checkpoint.keep optimizer.learning_rate"
+).split()
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """{"loss.pixel.weight": 1.0, ...}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict | dict)
+        flat |= flatten(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
+def load(path: str, overrides: list[str]) -> ConfigDict:
+    """The config of a file with overrides such as `--config.batch_size=32`, checked.
+
+    Raises:
+      UserError: no such file, an unknown field (with the nearest name), or a value that does not fit.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"--config={path}: no such file; the shipped ones are in configs/")
+    plain = _parse(path, [])
+    known = flatten(plain)
+    for override in overrides:
+        field = override.removeprefix("--config.").partition("=")[0]
+        if not override.startswith("--config.") or "=" not in override:
+            raise UserError(f"{override}: not understood; a field is set by --config.FIELD=VALUE")
+        if field not in known:
+            near = difflib.get_close_matches(field, known, 1, 0.0)[0]
+            tail = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
+            raise UserError(f"--config.{field}: no such field; did you mean {(tail or [near])[0]}?")
+    config = _parse(path, overrides)
+    check(config)
+    return config
+
+
+def _parse(path: str, overrides: list[str]) -> ConfigDict:
+    values = flags.FlagValues()
+    argv = ["srgan", f"--config={path}", *overrides]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+        return values.config
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(f"{' '.join(overrides) or path}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever a config file's own code raises
+        last = str(error).strip().splitlines()[-1]
+        raise UserError(f"--config={path}: the file could not be run: {last}") from error
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError, naming the field, for values that cannot work."""
+    flat = flatten(config)
+    for field, choices in CHOICES.items():
+        if flat[field] not in choices:
+            raise UserError(f"config.{field}={flat[field]!r}: must be one of {', '.join(map(str, choices))}")
+    for field in POSITIVE:
+        if not flat[field] > 0:
+            raise UserError(f"config.{field}={flat[field]}: must be greater than 0")
+    c = config
+    if c.data.crop % c.scale:
+        raise UserError(f"config.data.crop={c.data.crop}: must be a multiple of config.scale={c.scale}")
+    if c.data.pipeline == "device" and c.data.tile < c.data.crop:
+        raise UserError(f"config.data.tile={c.data.tile}: must be at least config.data.crop={c.data.crop}")
+    for field in ("steps", "log.every", "checkpoint.every", "validation.every"):
+        if flat[field] % c.steps_per_call:
+            raise UserError(
+                f"config.{field}={flat[field]}: must be a multiple of config.steps_per_call={c.steps_per_call}"
+            )
+    if c.loss.adversarial.weight and c.discriminator.name == "none":
+        raise UserError("config.discriminator.name='none': an adversarial loss needs one; set it to srgan")
+    if c.discriminator.name != "none" and not c.loss.adversarial.weight:
+        raise UserError("config.loss.adversarial.weight=0: a discriminator is set but plays no part")
+    if c.loss.adversarial.kind == "wgan-gp" and c.discriminator.norm == "batch":
+        raise UserError(
+            "config.discriminator.norm='batch': the gradient penalty of wgan-gp is per image; set it to none"
+        )
+    if not any(c.loss[name].weight for name in c.loss):
+        raise UserError("config.loss: every weight is 0, there is nothing to train for")
+    if not 0 <= c.ema < 1:
+        raise UserError(f"config.ema={c.ema}: must be in [0, 1)")
+
+
+def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
+    """`field: saved -> new` for every field that a resumed run must not change."""
+    free = tuple(f for f in FREE if not (f == "steps" and new.optimizer.schedule == "cosine"))
+    a, b = flatten(saved), flatten(new)
+    names = [n for n in sorted(a.keys() | b.keys()) if not any(n == f or n.startswith(f + ".") for f in free)]
+    return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in names if a.get(n) != b.get(n)]
+
+
+def to_json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=2)
+
+
+def from_json(text: str) -> ConfigDict:
+    """Lists come back as the tuples they were, so that an unchanged config compares equal."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: tuples(item) for key, item in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ConfigDict(tuples(json.loads(text)))

@@ -1,0 +1,77 @@
+"""Photographs in and out: files to uint8[h, w, 3] and back."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+Image.init()
+READABLE = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN)
+
+
+class BrokenImage(ValueError):
+    """A file that cannot be used as a photograph; the message says why, in a few words."""
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Every file below the folder whose ending Pillow can read, ordered by path."""
+    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in READABLE)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) as displayed, from the header alone.
+
+    Raises:
+      BrokenImage: not a regular file, or not an image.
+    """
+    if not path.is_file():
+        raise BrokenImage("not a regular file")
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            width, height = image.size
+    except Exception as error:  # Pillow raises many kinds on damaged headers
+        raise BrokenImage(_reason(error)) from error
+    return (width, height) if turned else (height, width)
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture, upright, as 8-bit RGB; grey is repeated, 16 bits are rounded to 8, alpha is dropped.
+
+    Raises:
+      BrokenImage: not a regular file, not an image, truncated or damaged.
+    """
+    if not path.is_file():
+        raise BrokenImage("not a regular file")
+    try:
+        with Image.open(path) as image:
+            image.verify()  # catches damaged PNG checksums, which load() passes over
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16") or image.mode == "I":
+                grey = np.asarray(image).astype(np.float64)
+                return np.repeat(np.clip(grey / 257 + 0.5, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+            return np.array(image.convert("RGB"))
+    except Exception as error:
+        raise BrokenImage(_reason(error)) from error
+
+
+def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Writes under a temporary name and renames, so that the path never holds half a picture."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        Image.fromarray(image).save(partial, format="PNG")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not an image that can be read"
+    return " ".join((str(error) or type(error).__name__).split())[:120]

@@ -1,0 +1,151 @@
+"""Where photographs come from: a folder, a tfds data set, or the ones bundled with the project.
+
+A source is random access to named photographs. Which ones are usable is found out once, from the headers; a
+photograph that turns out broken when decoded is replaced by the next one, the same on every run.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from srgan_jax.data.images import BrokenImage, image_size, list_images, read_image
+from srgan_jax.errors import UserError
+
+SAMPLES = Path(__file__).parent / "samples"  # the bundled photographs: train/ and validation/
+
+
+@dataclass
+class Source:
+    """Photographs by number. `fingerprint` changes with the set of photographs, not with where it lies."""
+
+    names: list[str]
+    read: Callable[[int], UInt8[np.ndarray, "h w 3"]]
+    fingerprint: str
+    min_side: int
+    cache_bytes: int = 0
+    _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _bad: set[int] = field(default_factory=set, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def photograph(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Photograph `index`, or the next good one after it (reported once by name).
+
+        Raises:
+          UserError: not one photograph of the source is usable.
+        """
+        for candidate in (*range(index, len(self)), *range(index)):
+            if candidate in self._cache:
+                return self._cache[candidate]
+            if candidate in self._bad:
+                continue
+            try:
+                image = self.read(candidate)
+                if min(image.shape[:2]) < self.min_side:
+                    raise BrokenImage(too_small(image.shape[:2], self.min_side))
+            except BrokenImage as error:
+                self._bad.add(candidate)
+                logging.warning("skipped %s: %s", self.names[candidate], error)
+                continue
+            with self._lock:
+                self.cache_bytes -= image.nbytes
+                if self.cache_bytes >= 0 and candidate not in self._cache:
+                    self._cache[candidate] = image
+                else:
+                    self.cache_bytes += image.nbytes
+            return image
+        raise UserError(f"config.data: none of the {len(self)} photographs can be read")
+
+
+def too_small(size: tuple[int, ...], side: int) -> str:
+    return f"too small: {size[1]}x{size[0]}, the crop needs {side}x{side}"
+
+
+def make_source(data: ConfigDict) -> Source:
+    """The source that `config.data` asks for.
+
+    Raises:
+      UserError: the folder or data set is missing, empty, or has no photograph as large as `data.crop`.
+    """
+    if data.source == "tfds":
+        return _tfds_source(data)
+    if data.source == "folder":
+        return folder_source(data.path, data.crop, "config.data.path", data.cache_mb)
+    return folder_source(SAMPLES / data.split, data.crop, "config.data.split", data.cache_mb)
+
+
+def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: int = 0) -> Source:
+    """The usable images below a folder; the others are reported by name."""
+    root = Path(folder)
+    if not str(folder) or not root.is_dir():
+        raise UserError(f"{field_name}={str(folder)!r}: no such folder")
+    paths = list_images(root)
+    if not paths:
+        raise UserError(f"{field_name}={folder}: the folder holds no image")
+    usable, largest = [], 0
+    for path in paths:
+        try:
+            size = image_size(path)
+            largest = max(largest, min(size))
+            if min(size) < min_side:
+                raise BrokenImage(too_small(size, min_side))
+            usable.append(path)
+        except BrokenImage as error:
+            logging.warning("skipped %s: %s", path, error)
+    if not usable:
+        raise UserError(
+            f"config.data.crop={min_side}: larger than every image in {folder} (largest short side: {largest})"
+        )
+    names = [path.relative_to(root).as_posix() for path in usable]
+    sizes = [path.stat().st_size for path in usable]
+    return Source(
+        names,
+        lambda index: read_image(usable[index]),
+        _fingerprint(list(zip(names, sizes, strict=True))),
+        min_side,
+        cache_mb * 1_000_000,
+    )
+
+
+def _tfds_source(data: ConfigDict) -> Source:
+    """A prepared tfds data set, read without TensorFlow through `as_data_source` (array_record files)."""
+    import tensorflow_datasets as tfds  # seconds to import, and only needed here
+
+    try:
+        builder = tfds.builder(data.name, data_dir=data.path or None)
+        records = builder.as_data_source(split=data.split)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"config.data.name={data.name!r}: not found or not prepared as array_record ({first})"
+        ) from error
+    features = builder.info.features
+    images = [name for name, item in features.items() if isinstance(item, tfds.features.Image)]
+    wanted = [data.feature] if data.feature else [n for n in ("hr", "image") if n in images] or images
+    if len(wanted) > 1 or not set(wanted) <= set(images) or not images:
+        raise UserError(f"config.data.feature={data.feature!r}: must be one of {', '.join(images) or '(none)'}")
+    name = wanted[0]
+
+    def read(index: int) -> np.ndarray:
+        image: Any = np.asarray(records[index][name])
+        return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+
+    names = [f"{data.name}[{index}]" for index in range(len(records))]
+    if not names:
+        raise UserError(f"config.data.split={data.split!r}: empty in {data.name}")
+    mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])
+    return Source(names, read, mark, data.crop, data.cache_mb * 1_000_000)
+
+
+def _fingerprint(facts: list) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,0 +1,181 @@
+"""One function per loss term. The generator's loss is the sum of weight * term over the weights not zero.
+
+Everything is float32, and finite for logits of any size that training can reach.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.nn import softplus
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+PIXEL_KINDS = ("mse", "l1", "charbonnier")
+CHANNEL_KINDS = ("mean", "sum")
+ADVERSARIAL_KINDS = ("nonsaturating", "minimax", "lsgan", "hinge", "relativistic", "wgan-gp")
+TERMS = ("pixel", "feature", "adversarial", "tv")
+
+Images = Float[Array, "b h w c"]
+Logits = Float[Array, "*b"]
+Scalar = Float[Array, ""]
+
+
+def pixel_loss(kind: str, sr: Images, hr: Images) -> Scalar:
+    """Mean distance between images of any one range (the paper's, eq. 4, is "mse" on [-1, 1]).
+
+    "charbonnier" is sqrt(d**2 + 1e-3**2), an L1 that is smooth at zero. ValueError for another kind.
+    """
+    difference = _float32(sr) - _float32(hr)
+    if kind == "mse":
+        return jnp.mean(difference**2)
+    if kind == "l1":
+        return jnp.mean(jnp.abs(difference))
+    if kind == "charbonnier":
+        return jnp.mean(jnp.sqrt(difference**2 + 1e-3**2))
+    raise _unknown("pixel loss", kind, PIXEL_KINDS)
+
+
+def feature_loss(
+    phi_sr: Images, phi_hr: Images, *, scale: float = 1 / 12.75, channels: str = "mean"
+) -> Scalar:
+    """Mean squared distance of the features after both are multiplied by `scale` (eq. 5).
+
+    Read literally, eq. 5 divides by W*H and sums over channels: channels="sum". The paper's factor
+    0.006 = (1/12.75)**2, as reimplementations use it, belongs to channels="mean", and to weights of
+    Caffe origin. ValueError for another value of `channels`.
+    """
+    squared = (scale * (_float32(phi_sr) - _float32(phi_hr))) ** 2
+    if channels == "mean":
+        return jnp.mean(squared)
+    if channels == "sum":
+        return jnp.mean(jnp.sum(squared, axis=-1))
+    raise _unknown("feature.channels", channels, CHANNEL_KINDS)
+
+
+def total_variation(sr: Images) -> Scalar:
+    """Sum over an image of |dx| + |dy|, all channels, then the mean over the batch.
+
+    A sum and not a mean, since the paper's weight for it, 2e-8, is meaningless for a mean (section 2.2.1).
+    """
+    sr = _float32(sr)
+    dy = jnp.abs(sr[:, 1:] - sr[:, :-1])
+    dx = jnp.abs(sr[:, :, 1:] - sr[:, :, :-1])
+    return jnp.mean(jnp.sum(dy, axis=(1, 2, 3)) + jnp.sum(dx, axis=(1, 2, 3)))
+
+
+def generator_adversarial(kind: str, fake_logits: Logits, real_logits: Logits | None = None) -> Scalar:
+    """What the generator minimises, from D's logits of any shape.
+
+    nonsaturating: -log D(sr), eq. 6. minimax: log(1 - D(sr)) (Goodfellow et al. 2014, eq. 1), whose
+    gradient vanishes while D is winning. lsgan: (D - 1)**2 / 2 (Mao et al. 2017, eq. 9). hinge, wgan-gp:
+    -D (Lim & Ye 2017; Gulrajani et al. 2017). relativistic: the average form of Jolicoeur-Martineau 2018,
+    the only one to need `real_logits`; its means are over the logits given, under pmap or shard_map one
+    device's. Raises ValueError for another kind or missing `real_logits`.
+    """
+    fake = _float32(fake_logits)
+    if kind == "nonsaturating":
+        return jnp.mean(softplus(-fake))
+    if kind == "minimax":
+        return jnp.mean(-softplus(fake))
+    if kind == "lsgan":
+        return jnp.mean((fake - 1) ** 2) / 2
+    if kind in ("hinge", "wgan-gp"):
+        return -jnp.mean(fake)
+    if kind == "relativistic":
+        if real_logits is None:
+            raise ValueError("the relativistic loss needs real_logits")
+        # D's loss with real and fake exchanged.
+        return discriminator_adversarial(kind, fake, real_logits)
+    raise _unknown("adversarial loss", kind, ADVERSARIAL_KINDS)
+
+
+def discriminator_adversarial(kind: str, real_logits: Logits, fake_logits: Logits) -> Scalar:
+    """What the discriminator minimises, by the same sources as generator_adversarial.
+
+    nonsaturating and minimax share -log D(hr) - log(1 - D(sr)), the negative of eq. 2. For wgan-gp, add
+    10 * gradient_penalty. Raises ValueError for another kind.
+    """
+    real, fake = _float32(real_logits), _float32(fake_logits)
+    if kind in ("nonsaturating", "minimax"):
+        return jnp.mean(softplus(-real)) + jnp.mean(softplus(fake))
+    if kind == "lsgan":
+        return (jnp.mean((real - 1) ** 2) + jnp.mean(fake**2)) / 2
+    if kind == "hinge":
+        return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
+    if kind == "relativistic":
+        real_excess, fake_excess = real - jnp.mean(fake), fake - jnp.mean(real)
+        return jnp.mean(softplus(-real_excess)) + jnp.mean(softplus(fake_excess))
+    if kind == "wgan-gp":
+        return jnp.mean(fake) - jnp.mean(real)
+    raise _unknown("adversarial loss", kind, ADVERSARIAL_KINDS)
+
+
+def gradient_penalty(
+    critic: Callable[[Images], Logits], real: Images, fake: Images, mix: Float[Array, " b"]
+) -> Scalar:
+    """Mean (|gradient of the critic| - 1)**2 at mix * real + (1 - mix) * fake, mix uniform in [0, 1].
+
+    Gulrajani et al. 2017, eq. 3, without its factor 10. Each image's gradient must be its own, so the
+    critic may not normalise over the batch.
+    """
+    mix = _float32(mix)[:, None, None, None]
+    images = mix * _float32(real) + (1 - mix) * _float32(fake)
+    gradient = jax.grad(lambda x: jnp.sum(_float32(critic(x))))(images)
+    # The epsilon keeps the square root's own gradient finite where the critic is flat.
+    norm = jnp.sqrt(jnp.sum(gradient**2, axis=(1, 2, 3)) + 1e-12)
+    return jnp.mean((norm - 1) ** 2)
+
+
+def generator_terms(
+    sr: Images,
+    hr: Images,
+    *,
+    config_loss: ConfigDict,
+    features: Callable[[Images], Images] | None,
+    fake_logits: Callable[[Images], Logits] | None,
+    real_logits: Logits | None = None,
+) -> dict[str, Scalar]:
+    """The generator's terms, not yet weighted, by name in TERMS; one of weight zero is never computed.
+
+    sr, hr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale,
+    channels}, adversarial.{kind, weight} and tv.{weight}. features: phi, images to features.
+    fake_logits: D as a function of sr. real_logits: D's of hr, for the relativistic loss.
+    Raises ValueError if a term with a weight lacks its function.
+    """
+    terms = {}
+    if config_loss.pixel.weight:
+        terms["pixel"] = pixel_loss(config_loss.pixel.kind, sr, hr)
+    if config_loss.feature.weight:
+        if features is None:
+            raise ValueError("loss.feature.weight is not zero, but there is no feature network")
+        both = features(jnp.concatenate([sr, jax.lax.stop_gradient(hr)]))
+        phi_sr, phi_hr = jnp.split(both, 2)
+        terms["feature"] = feature_loss(
+            phi_sr,
+            jax.lax.stop_gradient(phi_hr),
+            scale=config_loss.feature.scale,
+            channels=config_loss.feature.channels,
+        )
+    if config_loss.adversarial.weight:
+        if fake_logits is None:
+            raise ValueError("loss.adversarial.weight is not zero, but there is no discriminator")
+        terms["adversarial"] = generator_adversarial(
+            config_loss.adversarial.kind, fake_logits(sr), real_logits
+        )
+    if config_loss.tv.weight:
+        terms["tv"] = total_variation(sr)
+    return terms
+
+
+def total(terms: Mapping[str, Scalar], weights: Mapping[str, float]) -> Scalar:
+    """Sum of weight * term over `terms`; KeyError for a term without a weight."""
+    return sum((weights[name] * term for name, term in terms.items()), jnp.zeros((), jnp.float32))
+
+
+def _float32(x: Array) -> Array:
+    return x.astype(jnp.float32)
+
+
+def _unknown(what: str, value: str, choices: tuple[str, ...]) -> ValueError:
+    return ValueError(f"{what} is {value!r}; choose one of {', '.join(map(repr, choices))}")

@@ -1,0 +1,102 @@
+"""Image quality, each figure with its convention. Host side, float64."""
+
+import numpy as np
+from jaxtyping import Float, Num, UInt8
+
+from srgan_jax.ops.color import rgb_to_y
+
+# Stands beside every figure: two figures can be compared only if this is the same for both.
+CONVENTION = {
+    "images": "rounded to uint8 before measuring",
+    "border": "removed on every side, `border` pixels",
+    "psnr_y": "dB, peak 255, on Y of BT.601 studio range (16..235)",
+    "psnr_rgb": "dB, peak 255, over all RGB values",
+    "ssim_wang": "Wang 2004 on Y: 11x11 Gaussian, sigma 1.5, K .01/.03, whole windows only",
+    "ssim_daala": "daala dump_ssim on Y: sigma = height * 1.5/256, windows cut at the border and renormalised",
+}
+C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+
+def psnr(a: Num[np.ndarray, "*n"], b: Num[np.ndarray, "*n"], *, peak: float = 255.0) -> float:
+    """10 log10(peak^2 / mean squared error), in dB; inf for equal images. ValueError if shapes differ."""
+    _same_shape(a, b)
+    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def ssim_wang(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
+    """Structural similarity of Wang et al. 2004 on levels 0..255, at most 1.
+
+    Raises:
+      ValueError: shapes differ, or a side is shorter than the 11-pixel window.
+    """
+    _same_shape(a, b)
+    if min(a.shape) < 11:
+        raise ValueError(f"SSIM needs at least 11x11 pixels, not {a.shape[1]}x{a.shape[0]}")
+    kernel = _gaussian(5, 1.5)
+    return float(np.mean(_ssim(a, b, lambda x: _filter(x, kernel / kernel.sum()))))
+
+
+def ssim_daala(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
+    """SSIM as the daala codec's dump_ssim reports it, which the SRGAN paper used; reads above Wang's.
+
+    The Gaussian grows with the image: sigma = height * 1.5/256. A window at the border is cut and renormalised, and
+    counts by what is left of it. As there, the kernel is quantised to 1/1024 and ends where it falls below that.
+
+    Raises:
+      ValueError: shapes differ.
+    """
+    _same_shape(a, b)
+    sigma = a.shape[0] * 1.5 / 256
+    size = np.sqrt(np.pi / 2) * sigma * 1024
+    radius = int(sigma * np.sqrt(2 * np.log(size))) if size > 1 else 0
+    kernel = np.floor(_gaussian(radius, sigma) / (np.sqrt(2 * np.pi) * sigma) * 1024 + 0.5)
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return _filter(np.pad(x, radius), kernel)
+
+    mass = blur(np.ones(a.shape))
+    return float(np.sum(_ssim(a, b, lambda x: blur(x) / mass) * mass) / mass.sum())
+
+
+def compare(
+    sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4
+) -> dict[str, float]:
+    """Every figure of CONVENTION after `border` pixels are cut from each side. ValueError as above."""
+    _same_shape(sr, hr)
+    inner = slice(border, -border or None)
+    sr, hr = sr[inner, inner], hr[inner, inner]
+    sr_y, hr_y = rgb_to_y(sr), rgb_to_y(hr)
+    return {
+        "psnr_y": psnr(sr_y, hr_y),
+        "psnr_rgb": psnr(sr, hr),
+        "ssim_wang": ssim_wang(sr_y, hr_y),
+        "ssim_daala": ssim_daala(sr_y, hr_y),
+    }
+
+
+def _same_shape(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"the images differ in shape: {a.shape} and {b.shape}")
+
+
+def _gaussian(radius: int, sigma: float) -> np.ndarray:
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+
+
+def _filter(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Correlation along both axes, whole windows only."""
+    for axis in (0, 1):
+        length = x.shape[axis] - len(kernel) + 1
+        slices = (np.take(x, range(tap, tap + length), axis) for tap in range(len(kernel)))
+        x = sum((weight * part for weight, part in zip(kernel, slices, strict=True)), np.zeros(()))
+    return x
+
+
+def _ssim(a: np.ndarray, b: np.ndarray, blur) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """The similarity of each window, from its local means, variances and covariance."""
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    return luminance * (2 * covariance + C2) / (var_a + var_b + C2)

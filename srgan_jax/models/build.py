@@ -1,0 +1,71 @@
+"""From a config to its networks: plain dicts of name to class, and nothing else."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from srgan_jax.errors import UserError
+from srgan_jax.models.discriminator import Discriminator
+from srgan_jax.models.srresnet import SRResNet
+from srgan_jax.models.vgg import VGG
+
+GENERATORS: dict[str, type[nn.Module]] = {"srresnet": SRResNet}
+DISCRIMINATORS: dict[str, type[nn.Module] | None] = {"none": None, "srgan": Discriminator}
+DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+T = TypeVar("T")
+
+
+def build_generator(config: ConfigDict, *, axis_name: str | None = None) -> nn.Module:
+    """The network that `config.generator` names, built from the fields that the section shares with it.
+
+    `axis_name` is the batch axis under pmap or shard_map. Raises UserError for an unknown name or dtype,
+    ValueError for a value the network does not know.
+    """
+    network = _choose(GENERATORS, "generator.name", config.generator.name)
+    fields = _fields(network, config.generator)
+    return network(scale=config.scale, dtype=_dtype(config), axis_name=axis_name, **fields)
+
+
+def build_discriminator(config: ConfigDict, *, axis_name: str | None = None) -> nn.Module | None:
+    """The network that `config.discriminator` names, None for "none"; errors as in build_generator."""
+    network = _choose(DISCRIMINATORS, "discriminator.name", config.discriminator.name)
+    if network is None:
+        return None
+    fields = _fields(network, config.discriminator)
+    return network(dtype=_dtype(config), axis_name=axis_name, **fields)
+
+
+def build_features(config: ConfigDict) -> VGG | None:
+    """The phi of `config.loss.feature`, None at weight zero; errors as in build_generator."""
+    feature = config.loss.feature
+    if not feature.weight:
+        return None
+    return VGG(
+        network=feature.network,
+        layer=feature.layer,
+        after_relu=feature.after_relu,
+        origin=feature.origin,
+        dtype=_dtype(config),
+    )
+
+
+def _choose(choices: Mapping[str, T], field: str, name: str) -> T:
+    if name not in choices:
+        raise UserError(f"config.{field}={name!r}: must be one of {', '.join(choices)}")
+    return choices[name]
+
+
+def _dtype(config: ConfigDict) -> DTypeLike:
+    return _choose(DTYPES, "dtype", config.dtype)
+
+
+def _fields(network: type[nn.Module], section: ConfigDict) -> dict[str, Any]:
+    """The section's fields that are the network's own; `name`, or D's updates per step, are not."""
+    own = {field.name for field in dataclasses.fields(network)} - {"name"}
+    return {field: value for field, value in section.items() if field in own}

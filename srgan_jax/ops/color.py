@@ -1,0 +1,18 @@
+"""Luma and value ranges. Levels are 0..255, unit is [0, 1], signed is [-1, 1]."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num, UInt8
+
+
+def rgb_to_y(rgb: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """Y of BT.601 in studio range, 16..235, from levels; float64, not rounded.
+
+    It is the convention in which the field reports PSNR, about 1.3 dB above full-range Y.
+    """
+    return 16.0 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255.0
+
+
+def signed_to_uint8(x: Float[Array, "*n"]) -> UInt8[Array, "*n"]:
+    """[-1, 1] to levels, rounded; what lies outside is clipped."""
+    return jnp.clip(jnp.floor((x + 1) * 127.5 + 0.5), 0, 255).astype(jnp.uint8)

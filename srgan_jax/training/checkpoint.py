@@ -1,0 +1,140 @@
+"""Orbax checkpoints of a run, and what else reads them: resuming, warm starts, evaluation."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import orbax.checkpoint as ocp
+from flax import serialization
+from ml_collections import ConfigDict
+from orbax.checkpoint import args
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from srgan_jax import config as configs
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_generator
+from srgan_jax.training.state import GanState
+
+METRIC = "psnr_y"  # which decides the best checkpoint
+
+
+class Checkpoints:
+    """The steps saved under `workdir/checkpoints`: the newest few and the best. Saving goes on beside training."""
+
+    def __init__(self, workdir: str | Path, keep: int = 2) -> None:
+        best = BestN(get_metric_fn=_metric, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            best_fn=_metric,  # without it the metrics are not written
+            cleanup_tmp_directories=True,
+        )
+        folder = Path(workdir).absolute() / "checkpoints"
+        self.manager = ocp.CheckpointManager(folder, options=options, item_names=("state", "meta"))
+
+    def save(self, step: int, state: GanState, meta: dict[str, Any], metrics: dict[str, float] | None) -> None:
+        items = args.Composite(state=args.StandardSave(_tree(state)), meta=args.JsonSave(meta))
+        self.manager.save(step, args=items, metrics=metrics)
+
+    def restore(self, template: GanState) -> tuple[GanState, dict[str, Any]] | None:
+        """The newest checkpoint laid out as `template` is, with its meta; None where there is none."""
+        step = self.manager.latest_step()
+        if step is None:
+            return None
+        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(template))
+        items = args.Composite(state=args.StandardRestore(wanted), meta=args.JsonRestore())
+        saved = self.manager.restore(step, args=items)
+        return serialization.from_state_dict(template, _with_none(saved["state"], template)), saved["meta"]
+
+    def close(self) -> None:
+        """Waits for the save in flight; an error in it is raised here."""
+        self.manager.wait_until_finished()
+        self.manager.close()
+
+
+def _metric(metrics: dict[str, float]) -> float:
+    return metrics[METRIC]
+
+
+def _tree(state: GanState) -> dict[str, Any]:
+    """Plain nested dicts, without what is None: names in a checkpoint do not depend on our classes."""
+
+    def present(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: present(value) for key, value in tree.items() if value is not None}
+        return tree
+
+    return present(serialization.to_state_dict(state))
+
+
+def _with_none(tree: Any, template: Any) -> Any:
+    """Puts back what _tree left out."""
+
+    def fill(tree: Any, like: Any) -> Any:
+        if not isinstance(like, dict):
+            return tree
+        return {key: None if value is None else fill(tree.get(key, {}), value) for key, value in like.items()}
+
+    return fill(tree, serialization.to_state_dict(template))
+
+
+class Generator(NamedTuple):
+    """A trained generator and where it came from."""
+
+    network: nn.Module
+    variables: dict[str, Any]
+    config: ConfigDict
+    step: int
+    run: Path
+
+
+def load_config(run: str | Path, field: str) -> ConfigDict:
+    """The config that a run was started with.
+
+    Raises:
+      UserError: the folder is no run.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{field}={run}: not a run (no config.json in it); give the --workdir of a training run")
+    try:
+        return configs.from_json(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
+
+
+def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
+    """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
+
+    `field` names the argument in messages.
+
+    Raises:
+      UserError: the folder is no run, or has no checkpoint yet.
+    """
+    config = load_config(run, field)
+    folder = Path(run).absolute() / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(f"{field}={run}: the run has no checkpoint yet")
+    options = ocp.CheckpointManagerOptions(best_fn=_metric, read_only=True)
+    handlers = {"state": ocp.PyTreeCheckpointHandler()}
+    with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
+        best = manager.best_step() if which == "best" else None
+        step = manager.latest_step() if best is None else best
+        if step is None:
+            raise UserError(f"{field}={run}: the run has no checkpoint yet")
+        network = build_generator(config)
+        shapes = jax.eval_shape(
+            lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False)
+        )
+        wanted = {"params": shapes["params"]} | {k: v for k, v in shapes.items() if k == "batch_stats"}
+        if config.ema:
+            wanted["ema_params"] = shapes["params"]
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), {"g": wanted})
+        restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
+        request = args.PyTreeRestore(wanted, restore_args=restore_args, partial_restore=True)
+        saved = manager.restore(step, args=args.Composite(state=request))["state"]["g"]
+    params = saved.get("ema_params", saved["params"])
+    variables = {"params": params, "batch_stats": saved.get("batch_stats", {})}
+    return Generator(network, variables, config, step, Path(run))

@@ -1,0 +1,76 @@
+"""What training changes: two TrainStates, one for each player."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from flax.training import train_state
+from ml_collections import ConfigDict
+
+INIT, AUGMENT = 0, 3  # purposes of the seed's random streams; 1 and 2 are the order and place of crops
+
+
+class TrainState(train_state.TrainState):
+    """One player: parameters, optimiser state, BatchNorm's running statistics, averaged parameters if asked for."""
+
+    batch_stats: Any
+    ema_params: Any
+
+    def variables(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def test_variables(self) -> dict[str, Any]:
+        """What validation and results use: the averaged parameters where there are any."""
+        params = self.params if self.ema_params is None else self.ema_params
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+class GanState(struct.PyTreeNode):
+    """Both players; d is None for SRResNet, which trains by the same step and has the same checkpoints."""
+
+    g: TrainState
+    d: TrainState | None
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """The rate as a function of the generator's step."""
+    o = config.optimizer
+    if o.schedule == "step":
+        base = optax.piecewise_constant_schedule(o.learning_rate, dict.fromkeys(o.boundaries, o.factor))
+    elif o.schedule == "cosine":
+        base = optax.cosine_decay_schedule(o.learning_rate, config.steps)
+    else:
+        base = optax.constant_schedule(o.learning_rate)
+    if not o.warmup:
+        return base
+    return lambda step: base(step) * jnp.minimum(1.0, (step + 1) / o.warmup)
+
+
+def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Module | None) -> GanState:
+    """The state at step 0, a function of the config and its seed."""
+    rate = learning_rate(config)
+    key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), INIT))
+
+    def player(
+        network: nn.Module, key: jax.Array, side: int, schedule: optax.Schedule, ema: bool
+    ) -> TrainState:
+        variables = network.init(key, jnp.zeros((1, side, side, 3)), train=False)
+        o = config.optimizer
+        state = TrainState.create(
+            apply_fn=network.apply,
+            params=variables["params"],
+            tx=optax.adam(schedule, b1=o.b1, b2=o.b2, eps=o.eps),
+            batch_stats=variables.get("batch_stats", {}),
+            # a copy: the state is donated, and one buffer cannot be given away twice
+            ema_params=jax.tree.map(jnp.copy, variables["params"]) if ema else None,
+        )
+        return state.replace(step=jnp.zeros((), jnp.int32))
+
+    g = player(generator, key_g, config.data.crop // config.scale, rate, config.ema > 0)
+    if discriminator is None:
+        return GanState(g, None)
+    k = config.discriminator.updates  # D counts k updates for each of G's
+    return GanState(g, player(discriminator, key_d, config.data.crop, lambda n: rate(n // k), False))

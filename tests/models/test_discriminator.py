@@ -1,0 +1,77 @@
+"""The discriminator: size, shapes, types."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax.models.discriminator import Discriminator
+from srgan_jax.models.layers import conv
+
+KEY = jax.random.key(0, impl="rbg")  # compiles three times as fast as the default
+
+
+def tiny(**fields):
+    return Discriminator(**({"features": 2, "dense": 4} | fields))
+
+
+def init(model, x):
+    return jax.jit(lambda: model.init(KEY, x, False))()
+
+
+def images(size, batch=3):
+    return jax.random.uniform(jax.random.key(1), (batch, size, size, 3), minval=-1.0)
+
+
+def test_parameter_count():
+    model = Discriminator()
+    variables = jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, 96, 96, 3)), False))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 23_565_505
+    assert "norm_0" not in variables["params"]
+
+
+@pytest.mark.parametrize("size", [16, 24, 33])
+def test_one_logit_per_image(size):
+    model = tiny()
+    logits, _ = jax.eval_shape(lambda: model.init_with_output(KEY, jnp.zeros((3, size, size, 3)), True))
+    assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
+
+
+def test_another_size_than_at_initialisation_is_refused():
+    variables = jax.eval_shape(lambda: tiny().init(KEY, jnp.zeros((1, 16, 16, 3)), False))
+    with pytest.raises(Exception, match="shape"):
+        jax.eval_shape(lambda v: tiny().apply(v, jnp.zeros((1, 32, 32, 3)), False), variables)
+
+
+def test_strided_convolution_pads_both_sides():
+    # The first window of a padded row 0 1 2 3 4 5 is (pad, 0, 1); SAME would make it (0, 1, 2).
+    x = jnp.arange(6.0).reshape(1, 1, 6, 1)
+    layer = conv(1, 3, stride=2, name="conv", kernel_init=jax.nn.initializers.ones)
+    y, _ = layer.init_with_output(KEY, x)
+    np.testing.assert_array_equal(y[0, 0, :, 0], [1.0, 6.0, 12.0])
+
+
+def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
+    model = tiny(dtype=jnp.bfloat16)
+    x = jax.ShapeDtypeStruct((3, 16, 16, 3), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(KEY, x, False), x)
+    logits, updated = jax.eval_shape(
+        lambda v, x: model.apply(v, x, True, mutable=["batch_stats"]), variables, x
+    )
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype(jnp.float32)}
+
+
+def test_inference_uses_running_statistics():
+    x = images(16)
+    variables = init(tiny(), x)
+    logits = tiny().apply(variables, x, False)
+    np.testing.assert_allclose(tiny().apply(variables, x[:1], False), logits[:1], atol=1e-5)
+    trained, _ = tiny().apply(variables, x, True, mutable=["batch_stats"])
+    assert not np.allclose(trained, logits)
+
+
+def test_norm_none_has_no_statistics_and_other_norms_are_refused():
+    assert set(init(tiny(norm="none"), images(16))) == {"params"}
+    with pytest.raises(ValueError, match="norm is 'spectral'; choose one of 'batch', 'none'"):
+        tiny(norm="spectral")
