@@ -36,9 +36,7 @@ def pixel_loss(kind: str, sr: Images, hr: Images) -> Scalar:
     raise _unknown("pixel loss", kind, PIXEL_KINDS)
 
 
-def feature_loss(
-    phi_sr: Images, phi_hr: Images, *, scale: float = 1 / 12.75, channels: str = "mean"
-) -> Scalar:
+def feature_loss(phi_sr: Images, phi_hr: Images, *, scale: float = 1 / 12.75, channels: str = "mean") -> Scalar:
     """Mean squared distance of the features after both are multiplied by `scale` (eq. 5).
 
     Read literally, eq. 5 divides by W*H and sums over channels: channels="sum". The paper's factor
@@ -111,9 +109,7 @@ def discriminator_adversarial(kind: str, real_logits: Logits, fake_logits: Logit
     raise _unknown("adversarial loss", kind, ADVERSARIAL_KINDS)
 
 
-def gradient_penalty(
-    critic: Callable[[Images], Logits], real: Images, fake: Images, mix: Float[Array, " b"]
-) -> Scalar:
+def gradient_penalty(critic: Callable[[Images], Logits], real: Images, fake: Images, mix: Float[Array, " b"]) -> Scalar:
     """Mean (|gradient of the critic| - 1)**2 at mix * real + (1 - mix) * fake, mix uniform in [0, 1].
 
     Gulrajani et al. 2017, eq. 3, without its factor 10. Each image's gradient must be its own, so the
@@ -149,8 +145,7 @@ def generator_terms(
     if config_loss.feature.weight:
         if features is None:
             raise ValueError("loss.feature.weight is not zero, but there is no feature network")
-        both = features(jnp.concatenate([sr, jax.lax.stop_gradient(hr)]))
-        phi_sr, phi_hr = jnp.split(both, 2)
+        phi_sr, phi_hr = features(sr), features(hr)  # not as one batch: only SR's needs a backward pass
         terms["feature"] = feature_loss(
             phi_sr,
             jax.lax.stop_gradient(phi_hr),
@@ -160,9 +155,7 @@ def generator_terms(
     if config_loss.adversarial.weight:
         if fake_logits is None:
             raise ValueError("loss.adversarial.weight is not zero, but there is no discriminator")
-        terms["adversarial"] = generator_adversarial(
-            config_loss.adversarial.kind, fake_logits(sr), real_logits
-        )
+        terms["adversarial"] = generator_adversarial(config_loss.adversarial.kind, fake_logits(sr), real_logits)
     if config_loss.tv.weight:
         terms["tv"] = total_variation(sr)
     return terms

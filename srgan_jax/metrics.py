@@ -59,9 +59,7 @@ def ssim_daala(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> floa
     return float(np.sum(_ssim(a, b, lambda x: blur(x) / mass) * mass) / mass.sum())
 
 
-def compare(
-    sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4
-) -> dict[str, float]:
+def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4) -> dict[str, float]:
     """Every figure of CONVENTION after `border` pixels are cut from each side. ValueError as above."""
     _same_shape(sr, hr)
     inner = slice(border, -border or None)

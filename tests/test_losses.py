@@ -44,9 +44,7 @@ def test_pixel_loss(kind, expected):
 
 @pytest.mark.parametrize("kind", losses.PIXEL_KINDS)
 def test_pixel_loss_of_equal_images_has_a_finite_gradient(kind):
-    gradient = jax.grad(lambda x: losses.pixel_loss(kind, x, jnp.zeros((1, 2, 2, 3))))(
-        jnp.zeros((1, 2, 2, 3))
-    )
+    gradient = jax.grad(lambda x: losses.pixel_loss(kind, x, jnp.zeros((1, 2, 2, 3))))(jnp.zeros((1, 2, 2, 3)))
     assert jnp.all(jnp.isfinite(gradient))
 
 
@@ -107,9 +105,7 @@ def test_extreme_logits_stay_finite(kind, size, dtype):
     real = jnp.full(4, -size, dtype)
     fake = jnp.full(4, size, dtype)
     g, g_grad = jax.value_and_grad(lambda x: losses.generator_adversarial(kind, x, real))(fake)
-    d, d_grad = jax.value_and_grad(lambda pair: losses.discriminator_adversarial(kind, pair[0], pair[1]))(
-        (real, fake)
-    )
+    d, d_grad = jax.value_and_grad(lambda pair: losses.discriminator_adversarial(kind, pair[0], pair[1]))((real, fake))
     assert (g.dtype, d.dtype) == (jnp.float32, jnp.float32)
     for value in (g, g_grad, d, *d_grad):
         assert jnp.all(jnp.isfinite(value))
@@ -253,9 +249,7 @@ def test_terms_of_weight_zero_are_never_computed():
     assert none == {} and losses.total(none, {}) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "lacks"), [("feature", "feature network"), ("adversarial", "discriminator")]
-)
+@pytest.mark.parametrize(("name", "lacks"), [("feature", "feature network"), ("adversarial", "discriminator")])
 def test_a_weight_without_its_network_is_refused(name, lacks):
     with pytest.raises(ValueError, match=f"loss.{name}.weight is not zero, but there is no {lacks}"):
         losses.generator_terms(HR, HR, config_loss=weights(**{name: 1.0}), features=None, fake_logits=None)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -56,7 +57,7 @@ def test_files_load_as_float32_up_to_the_layer(tmp_path, arrays, suffix, dtype):
 
 
 def test_parameters_have_the_structure_of_the_network():
-    expected = jax.eval_shape(lambda: VGG(layer="3.1").init(jax.random.key(0), np.zeros((1, 8, 8, 3))))
+    expected = jax.eval_shape(lambda: VGG(layer="3.1").init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
     params = random_vgg("vgg19", "3.1", seed=0)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, expected["params"])
 
@@ -71,7 +72,7 @@ def test_metadata_must_agree(tmp_path, arrays):
 
 def test_vgg19_is_not_taken_for_vgg16(tmp_path):
     path = write(tmp_path, flat(random_vgg("vgg19", "3.4", seed=0)))
-    assert "holds VGG19: set config.loss.feature.network" in refusal(path, network="vgg16")
+    assert "holds vgg19: set config.loss.feature.network" in refusal(path, network="vgg16")
 
 
 def test_missing_files_are_named(tmp_path, arrays):
@@ -119,9 +120,7 @@ def test_pickles_are_refused(tmp_path, arrays):
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_partial_file_names_its_last_layer(tmp_path, arrays, suffix):
     message = refusal(write(tmp_path, arrays, suffix), layer="5.4")
-    assert (
-        "holds vgg19 only up to layer 2.2: set config.loss.feature.layer to 2.2 or lower, not 5.4" in message
-    )
+    assert "holds vgg19 only up to layer 2.2: set config.loss.feature.layer to 2.2 or lower, not 5.4" in message
     del arrays["block1_conv2/bias"]
     assert "only up to layer 1.1" in refusal(write(tmp_path, arrays, suffix))
     foreign = {"features.0.weight": arrays["block1_conv1/kernel"]}
@@ -144,7 +143,7 @@ def test_unknown_layer_is_a_programming_error(tmp_path, arrays):
 
 def test_random_weights_keep_the_features_size():
     params = random_vgg("vgg16", "4.3", seed=3)
-    image = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    image = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3), minval=-1.0)
     phi = VGG(network="vgg16", layer="4.3", origin="torchvision").apply({"params": params}, image)
     assert 0.1 < np.std(phi) < 10
 
@@ -165,10 +164,9 @@ def test_real_partial_vgg19():
         pytest.skip(f"{path} is not there")
     params = load(path)
     # A flat grey picture has no edges, so trained features respond to a contour far more than to it.
-    grey = np.zeros((1, 32, 32, 3), np.float32)
-    contour = grey.copy()
-    contour[:, :, 16:] = 1
-    phi = VGG(layer="2.2").apply({"params": params}, np.concatenate([grey, contour]))
+    grey = jnp.zeros((1, 32, 32, 3))
+    contour = grey.at[:, :, 16:].set(1)
+    phi = VGG(layer="2.2").apply({"params": params}, jnp.concatenate([grey, contour]))
     inner = np.asarray(phi)[:, 4:-4]
     assert inner[1, :, 7:9].max() > 2 * inner[0, :, 7:9].max()
     assert "up to layer 3.4" in refusal(path, layer="5.4")

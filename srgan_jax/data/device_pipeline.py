@@ -1,15 +1,17 @@
 """Crops cut on the accelerator: photographs are decoded once, kept there as equal uint8 tiles, and cut inside jit."""
 
+import logging
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Array, Int, UInt8, UInt32
 
 from srgan_jax.data.sources import Source
 from srgan_jax.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Tiles(NamedTuple):
@@ -39,7 +41,7 @@ def make_tiles(source: Source, *, tile: int) -> Tiles:
         pixels = np.stack(pieces)
     except MemoryError as error:
         raise UserError("config.data.pipeline='device': not enough memory; use host") from error
-    logging.info("device pipeline: %d tiles of %d pixels, %.0f MB", len(pixels), tile, pixels.nbytes / 1e6)
+    log.info("device pipeline: %d tiles of %d pixels, %.0f MB", len(pixels), tile, pixels.nbytes / 1e6)
     return Tiles(pixels, np.array(sizes, np.int32))
 
 

@@ -38,10 +38,7 @@ def make_feed(config: ConfigDict, source: Source) -> Feed:
         def cut(fed: Any, i: int | Array, step: Array) -> Array:
             numbers = [step * k + j for j in range(k)]
             return jnp.stack(
-                [
-                    device_pipeline.crops_at(fed, seed=seed, batch=n, batch_size=size, crop=crop)
-                    for n in numbers
-                ]
+                [device_pipeline.crops_at(fed, seed=seed, batch=n, batch_size=size, crop=crop) for n in numbers]
             )
 
         return Feed(same, cut, batched=False)

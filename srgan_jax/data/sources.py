@@ -5,6 +5,7 @@ photograph that turns out broken when decoded is replaced by the next one, the s
 """
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
@@ -20,6 +20,8 @@ from srgan_jax.data.images import BrokenImage, image_size, list_images, read_ima
 from srgan_jax.errors import UserError
 
 SAMPLES = Path(__file__).parent / "samples"  # the bundled photographs: train/ and validation/
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Source:
                     raise BrokenImage(too_small(image.shape[:2], self.min_side))
             except BrokenImage as error:
                 self._bad.add(candidate)
-                logging.warning("skipped %s: %s", self.names[candidate], error)
+                log.warning("skipped %s: %s", self.names[candidate], error)
                 continue
             with self._lock:
                 self.cache_bytes -= image.nbytes
@@ -101,7 +103,7 @@ def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: 
                 raise BrokenImage(too_small(size, min_side))
             usable.append(path)
         except BrokenImage as error:
-            logging.warning("skipped %s: %s", path, error)
+            log.warning("skipped %s: %s", path, error)
     if not usable:
         raise UserError(
             f"config.data.crop={min_side}: larger than every image in {folder} (largest short side: {largest})"

@@ -49,9 +49,7 @@ def imresize(
     return out
 
 
-def downscale(
-    x: Float[Array, "... h w c"], factor: int, *, boundary: str = "symmetric"
-) -> Float[Array, "... H W c"]:
+def downscale(x: Float[Array, "... h w c"], factor: int, *, boundary: str = "symmetric") -> Float[Array, "... H W c"]:
     """Levels 0..255 to rounded levels, 1/factor as high and wide; equals imresize. In-graph, for training.
 
     A whole factor gives every output the same taps, so each pass is a sum of strided slices: no matrix product,

@@ -7,9 +7,7 @@ from jaxtyping import Array, Float
 ORDERS = {"torch": ("c", "dy", "dx"), "tf": ("dy", "dx", "c")}
 
 
-def pixel_shuffle(
-    x: Float[Array, "b h w c*r*r"], factor: int, order: str = "torch"
-) -> Float[Array, "b h*r w*r c"]:
+def pixel_shuffle(x: Float[Array, "b h w crr"], factor: int, order: str = "torch") -> Float[Array, "b hr wr c"]:
     """`factor` times as high and wide, with channels / factor**2.
 
     order: how the channels are read, "torch" (c, dy, dx) as PixelShuffle does, or "tf" (dy, dx, c) as depth_to_space.

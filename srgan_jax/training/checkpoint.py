@@ -124,9 +124,7 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
         if step is None:
             raise UserError(f"{field}={run}: the run has no checkpoint yet")
         network = build_generator(config)
-        shapes = jax.eval_shape(
-            lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False)
-        )
+        shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False))
         wanted = {"params": shapes["params"]} | {k: v for k, v in shapes.items() if k == "batch_stats"}
         if config.ema:
             wanted["ema_params"] = shapes["params"]

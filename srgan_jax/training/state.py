@@ -54,9 +54,7 @@ def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Mod
     rate = learning_rate(config)
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), INIT))
 
-    def player(
-        network: nn.Module, key: jax.Array, side: int, schedule: optax.Schedule, ema: bool
-    ) -> TrainState:
+    def player(network: nn.Module, key: jax.Array, side: int, schedule: optax.Schedule, ema: bool) -> TrainState:
         variables = network.init(key, jnp.zeros((1, side, side, 3)), train=False)
         o = config.optimizer
         state = TrainState.create(

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -61,9 +60,7 @@ def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
     weights = {name: config.loss[name].weight for name in losses.TERMS}
     rate = learning_rate(config)
 
-    def update(
-        state: GanState, feature_params: Any, batch: dict[str, Array], key: Array
-    ) -> tuple[GanState, Metrics]:
+    def update(state: GanState, feature_params: Any, batch: dict[str, Array], key: Array) -> tuple[GanState, Metrics]:
         g, d, metrics = state.g, state.d, {}
         lr, hr, key_d = _crops(config, batch, 0, key)
         for i in range(1, len(batch["hr"])):  # D's updates before the last: G only provides
@@ -116,17 +113,23 @@ def make_call(config: ConfigDict, update: Update, crops: Callable, divide: Calla
     crops(fed, i, step) gives one update's crops, divide keeps them spread over the devices.
     """
     count = config.steps_per_call
-    # XLA:CPU runs a convolution's weight gradient inside a loop naively, 27 times slower or worse
-    unroll = count if jax.default_backend() == "cpu" else 1
 
-    def call(state: GanState, feature_params: Any, fed: Any) -> tuple[GanState, Metrics]:
-        def one(state: GanState, i: Array) -> tuple[GanState, Metrics]:
-            step = state.g.step
-            batch = {"hr": divide(crops(fed, i, step)), "position": jnp.arange(config.batch_size)}
-            stream = jax.random.fold_in(jax.random.key(config.seed), AUGMENT)
-            return update(state, feature_params, batch, jax.random.fold_in(stream, step))
+    def one(state: GanState, feature_params: Any, fed: Any, i: int | Array) -> tuple[GanState, Metrics]:
+        step = state.g.step
+        batch = {"hr": divide(crops(fed, i, step)), "position": jnp.arange(config.batch_size)}
+        stream = jax.random.fold_in(jax.random.key(config.seed), AUGMENT)
+        return update(state, feature_params, batch, jax.random.fold_in(stream, step))
 
-        state, metrics = jax.lax.scan(one, state, jnp.arange(count), unroll=unroll)
+    def looped(state: GanState, feature_params: Any, fed: Any) -> tuple[GanState, Metrics]:
+        state, metrics = jax.lax.scan(lambda s, i: one(s, feature_params, fed, i), state, jnp.arange(count))
         return state, jax.tree.map(jnp.mean, metrics)
 
-    return call
+    def unrolled(state: GanState, feature_params: Any, fed: Any) -> tuple[GanState, Metrics]:
+        history = []
+        for i in range(count):
+            state, metrics = one(state, feature_params, fed, i)
+            history.append(metrics)
+        return state, jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *history)
+
+    # XLA:CPU runs a convolution's weight gradient inside any loop, even of one turn, naively: far slower
+    return unrolled if count == 1 or jax.default_backend() == "cpu" else looped

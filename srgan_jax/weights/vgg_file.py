@@ -63,9 +63,7 @@ def load_vgg(path: str | os.PathLike[str], *, network: str, layer: str, origin: 
         contents = readers[path.suffix](path, shapes)
     except UNREADABLE as error:
         reason = type(error).__name__
-        raise UserError(
-            f"{FIELD}: {path} cannot be read as {path.suffix} ({reason}): fetch it again"
-        ) from error
+        raise UserError(f"{FIELD}: {path} cannot be read as {path.suffix} ({reason}): fetch it again") from error
 
     _check_network(path, contents, network=network, layer=layer, origin=origin)
     params: Params = {}
@@ -132,9 +130,7 @@ def _check_network(path: Path, contents: Contents, *, network: str, layer: str, 
                 f"{FIELD}: {path} states {field} {stated!r}: set config.loss.feature.{field} to it, not {asked!r}"
             )
     if network == "vgg16" and "block3_conv4/kernel" in contents.names:
-        raise UserError(
-            f"{FIELD}: {path} holds VGG19: set config.loss.feature.network to 'vgg19', not 'vgg16'"
-        )
+        raise UserError(f"{FIELD}: {path} holds vgg19: set config.loss.feature.network to it, not 'vgg16'")
 
     last = None
     for name in layer_names(network):

@@ -19,6 +19,10 @@ def init(model, x):
     return jax.jit(lambda: model.init(KEY, x, False))()
 
 
+def apply(model, variables, x, train):
+    return jax.jit(lambda v, x: model.apply(v, x, train, mutable=["batch_stats"])[0])(variables, x)
+
+
 def images(size, batch=3):
     return jax.random.uniform(jax.random.key(1), (batch, size, size, 3), minval=-1.0)
 
@@ -55,9 +59,7 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
     model = tiny(dtype=jnp.bfloat16)
     x = jax.ShapeDtypeStruct((3, 16, 16, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(KEY, x, False), x)
-    logits, updated = jax.eval_shape(
-        lambda v, x: model.apply(v, x, True, mutable=["batch_stats"]), variables, x
-    )
+    logits, updated = jax.eval_shape(lambda v, x: model.apply(v, x, True, mutable=["batch_stats"]), variables, x)
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, updated))} == {jnp.dtype(jnp.float32)}
 
@@ -65,9 +67,8 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
 def test_inference_uses_running_statistics():
     x = images(16)
     variables = init(tiny(), x)
-    logits = tiny().apply(variables, x, False)
-    np.testing.assert_allclose(tiny().apply(variables, x[:1], False), logits[:1], atol=1e-5)
-    trained, _ = tiny().apply(variables, x, True, mutable=["batch_stats"])
+    logits, trained = apply(tiny(), variables, x, False), apply(tiny(), variables, x, True)
+    np.testing.assert_allclose(apply(tiny(), variables, x[:1], False), logits[:1], atol=1e-5)
     assert not np.allclose(trained, logits)
 
 

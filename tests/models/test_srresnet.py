@@ -107,10 +107,11 @@ def test_statistics_are_shared_over_a_named_axis():
     lr = images(6, 6, batch=4)
     variables = init(tiny(), lr)
     whole, _ = tiny().apply(variables, lr, True, mutable=["batch_stats"])
-    split = jax.vmap(
-        lambda x: tiny(axis_name="data").apply(variables, x, True, mutable=["batch_stats"])[0],
-        axis_name="data",
-    )(lr.reshape(2, 2, 6, 6, 3))
+
+    def one_device(x):
+        return tiny(axis_name="data").apply(variables, x, True, mutable=["batch_stats"])[0]
+
+    split = jax.jit(jax.vmap(one_device, axis_name="data"))(lr.reshape(2, 2, 6, 6, 3))
     np.testing.assert_allclose(split.reshape(whole.shape), whole, atol=1e-4)
 
 

@@ -20,7 +20,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def image():
-    return np.random.default_rng(2).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    return jax.random.uniform(jax.random.key(2), (1, 16, 16, 3), minval=-1.0)
 
 
 def slow_conv(x, kernel, bias):
@@ -38,7 +38,7 @@ def slow_pool(x):
 @pytest.fixture(scope="module")
 def slow_features(params, image):
     """{layer: (before ReLU, after ReLU)} in float64."""
-    x = (image[..., ::-1].astype(np.float64) + 1) * 127.5 - [103.939, 116.779, 123.68]
+    x = (np.asarray(image, np.float64)[..., ::-1] + 1) * 127.5 - [103.939, 116.779, 123.68]
     features = {}
     for name, layer in params.items():
         block, conv = name.removeprefix("block").split("_conv")
@@ -73,9 +73,7 @@ def test_input_conventions():
     caffe = preprocess(red, "caffe")[0, 0, 0]  # blue, green, red
     np.testing.assert_allclose(caffe, [127.5 - 103.939, -116.779, 255 - 123.68], rtol=1e-6)
     torchvision = preprocess(red, "torchvision")[0, 0, 0]
-    np.testing.assert_allclose(
-        torchvision, [(1 - 0.485) / 0.229, -0.456 / 0.224, (0.5 - 0.406) / 0.225], rtol=1e-6
-    )
+    np.testing.assert_allclose(torchvision, [(1 - 0.485) / 0.229, -0.456 / 0.224, (0.5 - 0.406) / 0.225], rtol=1e-6)
 
 
 def test_bfloat16_gives_float32_near_the_exact_features(params, image):

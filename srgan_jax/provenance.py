@@ -1,0 +1,44 @@
+"""What made a figure or a checkpoint: code version and content hashes."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from srgan_jax import __version__
+
+
+def code_version() -> dict[str, str]:
+    """Versions of this package and of jax, and the commit where the package is run from a checkout ("" elsewhere).
+
+    A commit with uncommitted changes on top ends in "-dirty".
+    """
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        folder = Path(__file__).parent
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+        commit = done.stdout.strip() if done.returncode == 0 else ""
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return {"srgan_jax": __version__, "commit": commit, "jax": jax.__version__}
+
+
+def digest_files(paths: Iterable[Path]) -> str:
+    """sha256 over names and contents, in the order given."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def digest_tree(tree: Any) -> str:
+    """sha256 over the paths, types, shapes and bits of a tree of arrays."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,177 @@
+"""A whole run: build, resume, train, validate, save."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from srgan_jax import config as configs
+from srgan_jax.data.feed import make_feed
+from srgan_jax.data.sources import make_source
+from srgan_jax.errors import UserError
+from srgan_jax.inference.upscale import make_upscale
+from srgan_jax.models.build import build_discriminator, build_features, build_generator
+from srgan_jax.models.vgg import VGG
+from srgan_jax.provenance import code_version
+from srgan_jax.training import parallel
+from srgan_jax.training.checkpoint import Checkpoints, load_config, load_generator
+from srgan_jax.training.state import GanState, create_state
+from srgan_jax.training.steps import make_call, make_update
+from srgan_jax.training.validate import Validation
+from srgan_jax.training.writers import Progress, Writer
+from srgan_jax.weights.vgg_file import load_vgg, random_vgg
+
+log = logging.getLogger(__name__)
+
+
+def train(config: ConfigDict, workdir: Path) -> GanState:
+    """Trains to `config.steps`, from the workdir's newest checkpoint if there is one. SIGTERM or SIGINT: saves, stops.
+
+    Raises:
+      UserError: before anything is written, for input that cannot work.
+    """
+    mesh = parallel.make_mesh(config.batch_size)
+    source = make_source(config.data)
+    vgg = build_features(config)
+    feature_params = parallel.place(_feature_params(config, vgg), parallel.replicated(mesh))
+    validation = Validation(config) if config.validation.every else None
+    generator = build_generator(config)
+    state = create_state(config, generator, build_discriminator(config))
+    state = parallel.place(state, parallel.replicated(mesh))
+
+    if (workdir / "checkpoints").is_dir():
+        _refuse_changes(config, workdir)
+    elif config.init_from:
+        state = _warm_start(state, config, mesh)
+    feed = make_feed(config, source)
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+    restored = checkpoints.restore(state)
+    if restored:
+        state, meta = restored
+        if meta["fingerprint"] != source.fingerprint:
+            raise UserError(f"config.data: {workdir} was trained on other photographs; use another --workdir")
+    _write_config(config, workdir)
+
+    start = int(state.g.step)
+    if start >= config.steps:
+        log.info("%s is complete: step %d of %d", workdir, start, config.steps)
+        return state
+    log.info("%s from step %d to %d", workdir, start, config.steps)
+    call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
+    call = parallel.compile_call(call, mesh, batched=feed.batched)
+    fed = _placed(feed.start(start // config.steps_per_call), feed.batched, mesh)
+    upscale = make_upscale(generator)
+    writer = Writer(workdir, step=start, tensorboard=config.log.tensorboard)
+    progress = Progress(writer, config, start)
+    meta = {"fingerprint": source.fingerprint, "config": config.to_dict(), "code": code_version()}
+
+    with _stop_signals() as stop:
+        unread = None
+        for step in range(start + config.steps_per_call, config.steps + 1, config.steps_per_call):
+            with progress.waiting():
+                batch = next(fed)
+            state, metrics = call(state, feature_params, batch)
+            if unread:  # the last call's figures are fetched while this call runs
+                progress.add(*unread)
+            unread = (step, metrics)
+
+            last = step == config.steps or bool(stop)
+            validate = validation and (step % config.validation.every == 0 or step == config.steps)
+            save = step % config.checkpoint.every == 0 or last
+            if not (validate or save):
+                continue
+            progress.add(*unread)
+            unread, figures = None, None
+            with progress.paused():
+                if validation and validate:
+                    figures, picture = validation.run(upscale, state.g.test_variables())
+                    writer.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
+                    writer.image(step, "validation", picture)
+                    log.info("step %d validation %s", step, _text(figures))
+                if save:
+                    checkpoints.save(step, state, meta, figures)
+            if last:
+                break
+    checkpoints.close()
+    writer.close()
+    log.info("%s at step %d of %d", "stopped by a signal" if stop else "done", step, config.steps)
+    return state
+
+
+def _feature_params(config: ConfigDict, vgg: VGG | None) -> Any:
+    feature = config.loss.feature
+    if vgg is None:
+        return {}
+    if feature.weights == "random":
+        return random_vgg(feature.network, feature.layer, config.seed)
+    return load_vgg(feature.weights, network=feature.network, layer=feature.layer, origin=feature.origin)
+
+
+def _refuse_changes(config: ConfigDict, workdir: Path) -> None:
+    changed = configs.difference(load_config(workdir, "--workdir"), config)
+    if changed:
+        raise UserError(
+            f"--workdir={workdir} holds a run with another config: {'; '.join(changed)}; "
+            "use another --workdir, or the same values to resume"
+        )
+
+
+def _warm_start(state: GanState, config: ConfigDict, mesh: Any) -> GanState:
+    """The generator, and its running statistics, of another run."""
+    field = "config.init_from"
+    source = load_generator(config.init_from, field=field)
+    theirs, ours = (configs.flatten({"scale": c.scale, "generator": c.generator}) for c in (source.config, config))
+    other = [f"{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in ours if theirs.get(n) != ours[n]]
+    if other:
+        raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
+    log.info("generator from %s, step %d", config.init_from, source.step)
+    # copied, since a donated buffer may stand only once in the state
+    params, stats, ema = (
+        parallel.place(jax.tree.map(np.array, tree), parallel.replicated(mesh))
+        for tree in (source.variables["params"], source.variables["batch_stats"], source.variables["params"])
+    )
+    return state.replace(g=state.g.replace(params=params, batch_stats=stats, ema_params=ema if config.ema else None))
+
+
+def _write_config(config: ConfigDict, workdir: Path) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    partial = workdir / "config.json.partial"
+    partial.write_text(configs.to_json(config))
+    partial.replace(workdir / "config.json")
+
+
+def _placed(fed: Iterator[Any], batched: bool, mesh: Any) -> Iterator[Any]:
+    """On the devices: each batch as it comes, divided; or the one store, once, on each."""
+    if batched:
+        yield from (parallel.place(batch, parallel.over_batch(mesh)) for batch in fed)
+    store = parallel.place(next(fed), parallel.replicated(mesh))
+    while True:
+        yield store
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that SIGTERM or SIGINT puts its number into; a second signal ends the process at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        log.warning("signal %d: saving after this step (again: stop at once)", number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _text(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

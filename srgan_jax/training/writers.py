@@ -1,0 +1,109 @@
+"""Where figures go: metrics.jsonl, TensorBoard files and pictures below the workdir."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from srgan_jax.data.images import write_png
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Opened at `step`: lines of later steps, written by a run that was then killed, are dropped."""
+
+    def __init__(self, workdir: Path, *, step: int, tensorboard: bool) -> None:
+        self.workdir = workdir
+        path = workdir / "metrics.jsonl"
+        kept = []
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                kept += [line] if json.loads(line)["step"] <= step else []
+            except (ValueError, KeyError):  # half a line, cut off by a kill
+                continue
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        partial.replace(path)
+        self.lines = path.open("a")
+        self.board = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self.lines.write(json.dumps({"step": step, **values}) + "\n")
+        self.lines.flush()
+        if self.board:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        write_png(self.workdir / name / f"{step:08d}.png", image)
+        if self.board:
+            self.board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.lines.close()
+        if self.board:
+            self.board.close()
+
+
+class Progress:
+    """Averages figures between log lines and measures speed, with validation and saving taken out."""
+
+    def __init__(self, writer: Writer, config: ConfigDict, step: int) -> None:
+        self.writer, self.config = writer, config
+        self.step, self.sums, self.count = step, {}, 0  # type: tuple[int, dict[str, float], int]
+        self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what waits for data."""
+        start = time.monotonic()
+        yield
+        self.waited += time.monotonic() - start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around what is not training."""
+        start = time.monotonic()
+        yield
+        self.away += time.monotonic() - start
+
+    def add(self, step: int, metrics: dict[str, Any]) -> None:
+        """One call's figures, still on the device; every `log.every` steps a line."""
+        for name, value in jax.device_get(metrics).items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.count += 1
+        if step % self.config.log.every:
+            return
+        seconds = max(time.monotonic() - self.began - self.away, 1e-9)
+        rate = (step - self.step) / seconds
+        values = {name: total / self.count for name, total in self.sums.items()}
+        waited = 100 * self.waited / seconds
+        speed = {
+            "step_per_s": rate,
+            "images_per_s": rate * self.config.batch_size,
+            "data_wait_percent": waited,
+        }
+        self.writer.scalars(step, values | speed)
+        left = timedelta(seconds=round((self.config.steps - step) / rate))
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        log.info(
+            "step %d/%d (%.0f %%)  %.3g step/s  %.3g images/s  ETA %s  data wait %.1f %%  %s",
+            *(step, self.config.steps, 100 * step / self.config.steps),
+            *(rate, speed["images_per_s"], left, waited, losses),
+        )
+        self.step, self.sums, self.count = step, {}, 0
+        self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
