@@ -10,7 +10,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.steps = 1500
+    c.steps = 2000
     c.data.pipeline = "device"
     c.data.crop = 64
     c.generator.blocks = 3

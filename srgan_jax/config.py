@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def load(path: str, overrides: list[str]) -> ConfigDict:
 
 
 def _parse(path: str, overrides: list[str]) -> ConfigDict:
+    root = str(Path(path).resolve().parent.parent)
+    if root not in sys.path:  # a config starts from another by `from configs import base`
+        sys.path.append(root)
     values = flags.FlagValues()
     argv = ["srgan", f"--config={path}", *overrides]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)

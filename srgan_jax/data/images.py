@@ -47,10 +47,10 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     if not path.is_file():
         raise BrokenImage("not a regular file")
     try:
-        with Image.open(path) as image:
-            image.verify()  # catches damaged PNG checksums, which load() passes over
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
+        with Image.open(path) as opened:
+            opened.verify()  # catches damaged PNG checksums, which load() passes over
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16") or image.mode == "I":
                 grey = np.asarray(image).astype(np.float64)
                 return np.repeat(np.clip(grey / 257 + 0.5, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)

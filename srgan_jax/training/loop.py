@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,9 +64,12 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         log.info("%s is complete: step %d of %d", workdir, start, config.steps)
         return state
     log.info("%s from step %d to %d", workdir, start, config.steps)
-    call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
-    call = parallel.compile_call(call, mesh, batched=feed.batched)
     fed = _placed(feed.start(start // config.steps_per_call), feed.batched, mesh)
+    batch = next(fed)
+    call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
+    began = time.monotonic()
+    call = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, feature_params, batch).compile()
+    log.info("compiled in %.1f s", time.monotonic() - began)
     upscale = make_upscale(generator)
     writer = Writer(workdir, step=start, tensorboard=config.log.tensorboard)
     progress = Progress(writer, config, start)
@@ -74,9 +78,9 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     with _stop_signals() as stop:
         unread = None
         for step in range(start + config.steps_per_call, config.steps + 1, config.steps_per_call):
-            with progress.waiting():
-                batch = next(fed)
             state, metrics = call(state, feature_params, batch)
+            with progress.waiting():  # the call runs meanwhile
+                batch = next(fed)
             if unread:  # the last call's figures are fetched while this call runs
                 progress.add(*unread)
             unread = (step, metrics)

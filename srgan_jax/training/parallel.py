@@ -36,7 +36,7 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 
-def compile_call(call: Callable, mesh: Mesh, *, batched: bool) -> Callable:
+def compile_call(call: Callable, mesh: Mesh, *, batched: bool) -> jax.stages.Wrapped:
     """jit with the state donated; the fed batch is divided over the devices, everything else is on each.
 
     With these shardings XLA inserts the all-reduces, so that gradients, batch statistics and losses are those of

@@ -61,7 +61,8 @@ def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
     rate = learning_rate(config)
 
     def update(state: GanState, feature_params: Any, batch: dict[str, Array], key: Array) -> tuple[GanState, Metrics]:
-        g, d, metrics = state.g, state.d, {}
+        g, d = state.g, state.d
+        metrics: Metrics = {}
         lr, hr, key_d = _crops(config, batch, 0, key)
         for i in range(1, len(batch["hr"])):  # D's updates before the last: G only provides
             assert d is not None
@@ -74,14 +75,20 @@ def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
             d, metrics = update_discriminator(config, d, sr, hr, key_d)
 
         def generator_loss(sr: Array) -> tuple[Array, Metrics]:
+            def phi(images: Array) -> Array:
+                return vgg.apply({"params": feature_params}, images)  # type: ignore[union-attr, return-value]
+
+            def logits(images: Array) -> Array:
+                return forward(d, d.params, images)[0]  # type: ignore[arg-type, union-attr]
+
             relativistic = config.loss.adversarial.kind == "relativistic" and d is not None
             terms = losses.generator_terms(
                 sr,
                 hr,
                 config_loss=config.loss,
-                features=vgg and (lambda images: vgg.apply({"params": feature_params}, images)),
-                fake_logits=d and (lambda images: forward(d, d.params, images)[0]),
-                real_logits=forward(d, d.params, hr)[0] if relativistic else None,
+                features=phi if vgg else None,
+                fake_logits=logits if d else None,
+                real_logits=logits(hr) if relativistic else None,
             )
             return losses.total(terms, weights), terms
 

@@ -1,0 +1,46 @@
+"""`python -m srgan_jax COMMAND`, or `srgan COMMAND`: lists the commands, imports one."""
+
+import importlib
+import logging
+import sys
+
+from absl import flags
+from absl import logging as absl_logging
+
+from srgan_jax.errors import UserError
+
+COMMANDS = {
+    "train": "train a network as a config file describes, or go on with a run",
+    "evaluate": "measure runs against bicubic on a folder of photographs",
+    "upscale": "enlarge a picture, or a folder of them, by a trained network",
+    "data": "look a folder of photographs over before training",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 some of many inputs failed, 2 bad input, said in one line."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
+        print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()))
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in COMMANDS:
+        print(f"srgan: no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    ours = logging.getLogger("srgan_jax")
+    ours.setLevel(logging.INFO)
+    if not ours.handlers:
+        ours.addHandler(logging.StreamHandler())
+        ours.propagate = False
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
+    flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
+    try:
+        return importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
+    except UserError as error:
+        print(f"srgan {name}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
