@@ -30,9 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     ours = logging.getLogger("srgan_jax")
     ours.setLevel(logging.INFO)
-    if not ours.handlers:
-        ours.addHandler(logging.StreamHandler())
-        ours.propagate = False
+    ours.handlers = [logging.StreamHandler()]
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     try:

@@ -94,7 +94,7 @@ def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: 
     paths = list_images(root)
     if not paths:
         raise UserError(f"{field_name}={folder}: the folder holds no image")
-    usable, largest = [], 0
+    usable, skipped, largest = [], [], 0
     for path in paths:
         try:
             size = image_size(path)
@@ -103,11 +103,13 @@ def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: 
                 raise BrokenImage(too_small(size, min_side))
             usable.append(path)
         except BrokenImage as error:
-            log.warning("skipped %s: %s", path, error)
+            skipped.append((path, error))
     if not usable:
         raise UserError(
             f"config.data.crop={min_side}: larger than every image in {folder} (largest short side: {largest})"
         )
+    for path, error in skipped:
+        log.warning("skipped %s: %s", path, error)
     names = [path.relative_to(root).as_posix() for path in usable]
     sizes = [path.stat().st_size for path in usable]
     return Source(

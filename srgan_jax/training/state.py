@@ -55,7 +55,8 @@ def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Mod
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), INIT))
 
     def player(network: nn.Module, key: jax.Array, side: int, schedule: optax.Schedule, ema: bool) -> TrainState:
-        variables = network.init(key, jnp.zeros((1, side, side, 3)), train=False)
+        init = jax.jit(network.init, static_argnames="train")
+        variables = init(key, jnp.zeros((1, side, side, 3)), train=False)
         o = config.optimizer
         state = TrainState.create(
             apply_fn=network.apply,

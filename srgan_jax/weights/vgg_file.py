@@ -52,13 +52,15 @@ def load_vgg(path: str | os.PathLike[str], *, network: str, layer: str, origin: 
         shapes |= {f"{conv}/kernel": shape, f"{conv}/bias": shape[-1:]}
 
     if not os.fspath(path):
-        raise UserError(f"{FIELD} is empty: give the .npz or .safetensors file that holds {network}")
+        raise UserError(
+            f"{FIELD} is empty: give an .npz or .safetensors file that holds {network} (README, VGG weights, says how)"
+        )
     path = Path(path).expanduser()
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise UserError(f"{FIELD}: {path} is neither .npz nor .safetensors: give a file of either format")
     if not path.is_file():
-        raise UserError(f"{FIELD}: there is no file {path}: correct the path")
+        raise UserError(f"{FIELD}: there is no file {path} (README, VGG weights, says how to get one)")
     try:
         contents = readers[path.suffix](path, shapes)
     except UNREADABLE as error:

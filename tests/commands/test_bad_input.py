@@ -1,0 +1,138 @@
+"""Bad input: exit code 2 and one line that names the file or field; nothing is written."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import ROOT, command, train
+
+from srgan_jax.__main__ import main
+
+
+def refusal(capsys, arguments: list[str]) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"srgan {arguments[0]}: "), lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished tiny run."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    train("tiny", workdir, "steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
+    return workdir
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "small.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts"),
+    [
+        (["data.source=folder", "data.path=/no/such"], ["config.data.path", "/no/such", "no such folder"]),
+        (["data.source=folder"], ["config.data.path"]),
+        (["data.source=tfds", "data.name=no_such_set"], ["config.data.name", "no_such_set"]),
+        (["batchsize=3"], ["batchsize", "did you mean batch_size?"]),
+        (["batch_size=many"], ["batch_size=many"]),
+        (["data.crop=18"], ["config.data.crop=18", "multiple of config.scale=4"]),
+        (["data.crop=4000"], ["config.data.crop=4000", "larger than every image"]),
+        (["init_from=/no/such"], ["config.init_from=/no/such", "not a run"]),
+        (["loss.feature.weight=1"], ["config.loss.feature.weights"]),
+        (["loss.feature.weight=1", "loss.feature.weights=/no/vgg.npz"], ["config.loss.feature.weights", "/no/vgg.npz"]),
+        (["loss.adversarial.weight=1"], ["config.discriminator.name"]),
+        (["validation.path=/no/such"], ["config.validation.path", "/no/such"]),
+    ],
+)
+def test_train_refuses(tmp_path, capsys, fields, parts):
+    line = refusal(capsys, command("tiny", tmp_path / "run", *fields))
+    assert all(part in line for part in parts), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_refuses_an_empty_folder(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    fields = ["data.source=folder", f"data.path={tmp_path}/empty"]
+    assert "holds no image" in refusal(capsys, command("tiny", tmp_path / "run", *fields))
+
+
+def test_train_refuses_a_missing_config(tmp_path, capsys):
+    line = refusal(capsys, ["train", "--config=nowhere.py", f"--workdir={tmp_path}/run"])
+    assert "--config=nowhere.py: no such file" in line
+
+
+def test_train_says_how_to_get_feature_weights(tmp_path, capsys):
+    line = refusal(capsys, command("tiny", tmp_path / "run", "loss.feature.weight=1"))
+    assert ".npz" in line and ".safetensors" in line and "README" in line
+
+
+def test_warm_start_refuses_another_architecture(tmp_path, capsys, run):
+    line = refusal(capsys, command("tiny", tmp_path / "run", f"init_from={run}", "generator.blocks=2"))
+    assert "config.init_from" in line and "generator.blocks: 1 there, 2 here" in line
+
+
+def test_warm_start_refuses_a_run_without_a_checkpoint(tmp_path, capsys, run):
+    empty = tmp_path / "begun"
+    empty.mkdir()
+    (empty / "config.json").write_text((run / "config.json").read_text())
+    assert "no checkpoint yet" in refusal(capsys, command("tiny", tmp_path / "run", f"init_from={empty}"))
+
+
+def test_resuming_with_another_config_names_the_fields_and_changes_nothing(capsys, run):
+    before = (run / "config.json").read_bytes()
+    line = refusal(capsys, command("tiny", run, "steps=4", "batch_size=8", "loss.pixel.kind=l1"))
+    assert "batch_size: 4 -> 8" in line and "loss.pixel.kind: 'mse' -> 'l1'" in line
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
+    fields = ["data.source=folder", f"data.path={pictures}", "steps=2", "checkpoint.every=2", "validation.every=0"]
+    train("tiny", tmp_path / "run", *fields)
+    Image.fromarray(np.ones((40, 50, 3), np.uint8)).save(pictures / "another.png")
+    line = refusal(capsys, command("tiny", tmp_path / "run", *fields, "steps=4"))
+    assert "trained on other photographs" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["evaluate", "--checkpoint", "/no/run"], ["--checkpoint=/no/run", "not a run"]),
+        (["evaluate", "--checkpoint", "RUN", "--hr", "/no/hr"], ["--hr=/no/hr", "no such folder"]),
+        (["evaluate", "--checkpoint", "RUN", "--hr", "PICTURES", "--lr", "PICTURES"], ["small", "not 4 to 1"]),
+        (["upscale", "-i", "/no/picture.jpg", "-o", "x.png", "--checkpoint", "RUN"], ["-i", "/no/picture.jpg"]),
+        (["upscale", "-i", "PICTURES/small.png", "-o", "x.jpg", "--checkpoint", "RUN"], ["-o", "x.jpg", ".png"]),
+        (["upscale", "-i", "PICTURES", "-o", "x", "--checkpoint", "/no/run"], ["--checkpoint=/no/run"]),
+        (["data", "check", "/no/such"], ["/no/such", "no such folder"]),
+        (["data", "check", "PICTURES"], ["PICTURES", "none of the 1 images is usable for crops of 96"]),
+    ],
+)
+def test_other_commands_refuse(capsys, run, pictures, arguments, parts):
+    def real(text: str) -> str:
+        return text.replace("PICTURES", str(pictures)).replace("RUN", str(run))
+
+    line = refusal(capsys, [real(argument) for argument in arguments])
+    assert all(real(part) in line for part in parts), line
+
+
+def test_an_unknown_command_lists_the_known(capsys):
+    assert main(["enlarge"]) == 2
+    assert "train, evaluate, upscale, data" in capsys.readouterr().err
+
+
+def test_no_command_prints_the_commands(capsys):
+    assert main([]) == 2 and main(["--help"]) == 0
+    assert "evaluate" in capsys.readouterr().out
+
+
+def test_the_module_exits_with_the_code_and_no_traceback():
+    import subprocess
+    import sys
+
+    argv = [sys.executable, "-m", "srgan_jax", "upscale", "-i", "/no", "-o", "x.png", "--checkpoint", "/no"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr

@@ -1,0 +1,101 @@
+"""From bundled photographs to a trained, evaluated pair of networks and an enlarged picture."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import leaves, logged, train
+
+from srgan_jax.__main__ import main
+from srgan_jax.data.sources import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """SRResNet, then SRGAN from it."""
+    folder = tmp_path_factory.mktemp("runs")
+    train("tiny", folder / "srresnet")
+    train("tiny_gan", folder / "srgan", f"init_from={folder}/srresnet", "steps=6", "checkpoint.every=6", "ema=0.9")
+    return folder
+
+
+def test_a_run_leaves_figures_pictures_config_and_checkpoints(runs):
+    run = runs / "srresnet"
+    assert sorted(logged(run, "g/loss")) == [2, 4, 6, 8, 10]
+    assert {"step_per_s", "images_per_s", "data_wait_percent", "g/grad_norm"} <= set(
+        json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    )
+    assert sorted(logged(run, "validation/psnr_y")) == [5, 10]
+    with Image.open(run / "validation" / "00000010.png") as picture:
+        assert picture.size == (4 * 192, 192)
+    assert list((run / "tensorboard").glob("events.*"))
+    assert json.loads((run / "config.json").read_text())["generator"]["blocks"] == 1
+
+
+def test_warm_start_takes_the_generator(runs, tmp_path):
+    """With a learning rate of nothing, the second run's generator is still the first's."""
+    fields = [f"init_from={runs}/srresnet", "optimizer.learning_rate=1e-30", "steps=2", "checkpoint.every=2"]
+    train("tiny_gan", tmp_path / "same", *fields, "validation.every=0")
+    from srgan_jax.training.checkpoint import load_generator
+
+    first = load_generator(runs / "srresnet", field="")
+    second = leaves(tmp_path / "same")
+    np.testing.assert_array_equal(
+        second["/g/params/conv_first/kernel"], first.variables["params"]["conv_first"]["kernel"]
+    )
+
+
+def test_evaluate_prints_a_table_and_writes_figures_with_provenance(runs, tmp_path, capsys):
+    arguments = ["--json", f"{tmp_path}/f.json", "--picture", f"{tmp_path}/p.png"]
+    assert main(["evaluate", "--checkpoint", f"{runs}/srresnet", f"{runs}/srgan", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "PSNR-Y" in printed and "SSIM-daala" in printed and printed.count("bicubic  ") >= 4
+    result = json.loads((tmp_path / "f.json").read_text())
+    assert [m["name"] for m in result["methods"]] == ["bicubic", "srresnet", "srgan"]
+    assert 28.0 < result["methods"][0]["mean"]["psnr_y"] < 28.5
+    assert result["convention"]["border_pixels"] == 4 and len(result["data"]["hr_sha256"]) == 64
+    weights = [m["weights_sha256"] for m in result["methods"][1:]]
+    assert len(set(weights)) == 2 and result["code"]["srgan_jax"] and result["methods"][2]["config"]["ema"] == 0.9
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.size == (5 * 192, 3 * 192)
+
+
+def test_evaluate_with_a_folder_of_lr_equals_making_them(runs, tmp_path, capsys):
+    from srgan_jax.data.images import list_images, read_image, write_png
+    from srgan_jax.ops.bicubic import imresize
+
+    for path in list_images(SAMPLES / "validation"):
+        write_png(tmp_path / "lr" / f"{path.stem}.png", imresize(read_image(path), scale=0.25))
+    tables = []
+    for more in ([], ["--lr", f"{tmp_path}/lr"]):
+        assert main(["evaluate", "--checkpoint", f"{runs}/srresnet", *more]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+
+
+def test_upscale_a_folder_with_a_broken_picture(runs, tmp_path, capsys):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in {"a.png": (9, 7), "a.jpg": (9, 7), "sub/b.png": (1, 1)}.items():
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
+    arguments = ["upscale", "-i", str(folder), "-o", f"{tmp_path}/out", "--checkpoint", f"{runs}/srresnet"]
+    assert main(arguments) == 1
+    assert "broken.png: not an image" in capsys.readouterr().err
+    sizes = {}
+    for path in (tmp_path / "out").rglob("*.png"):
+        with Image.open(path) as picture:
+            sizes[path.relative_to(tmp_path / "out").as_posix()] = picture.size
+    assert sizes == {"a.png.png": (28, 36), "a.jpg.png": (28, 36), "sub/b.png": (4, 4)}
+    assert main(arguments) == 2 and "there already" in capsys.readouterr().err
+
+
+def test_data_check_counts_by_name(tmp_path, capsys):
+    Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "good.png")
+    Image.fromarray(np.zeros((20, 120, 3), np.uint8)).save(tmp_path / "flat.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    assert main(["data", "check", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "1 usable, 1 too small, 1 broken" in out and "flat.png: too small: 120x20" in out and "broken.jpg" in out

@@ -1,0 +1,35 @@
+"""What every test needs: strict JAX, checked shapes, and where the data lies."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from jaxtyping import install_import_hook
+from PIL import Image
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # Grain reads flags before its first batch
+CHECKED = ("ops", "losses", "metrics", "data.prepare", "data.device_pipeline")
+install_import_hook([f"srgan_jax.{module}" for module in CHECKED], "beartype.beartype")
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder with set5/ and set14/, each with HR/ and LRx4/."""
+    if "SRGAN_DATA_DIR" not in os.environ:
+        pytest.skip("SRGAN_DATA_DIR is not set: the folder that holds set5/ and set14/")
+    return Path(os.environ["SRGAN_DATA_DIR"])
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of five random PNGs, a.png to e.png, of different sizes; the shortest side is 20."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, (height, width) in zip("abcde", [(20, 30), (40, 24), (33, 33), (64, 48), (25, 50)], strict=True):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(folder / f"{name}.png")
+    return folder

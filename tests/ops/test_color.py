@@ -1,0 +1,34 @@
+"""Luma by its definition, and levels from signed values."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from srgan_jax.ops.color import rgb_to_y, signed_to_uint8
+
+
+def test_y_of_known_colours():
+    colours = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    np.testing.assert_allclose(rgb_to_y(colours), [16, 235, 81.481, 144.553, 40.966])
+
+
+def test_y_is_float64_of_the_image_size():
+    y = rgb_to_y(np.zeros((4, 5, 3), np.uint8))
+    assert y.shape == (4, 5) and y.dtype == np.float64
+
+
+def test_y_is_linear():
+    a, b = np.random.default_rng(0).uniform(0, 100, (2, 7, 3))
+    np.testing.assert_allclose(rgb_to_y(a + b) - 16, (rgb_to_y(a) - 16) + (rgb_to_y(b) - 16))
+
+
+def test_every_level_survives_the_signed_range():
+    all_levels = np.arange(256, dtype=np.uint8)
+    signed = jnp.asarray(all_levels, jnp.float32) / 127.5 - 1
+    np.testing.assert_array_equal(signed_to_uint8(signed), all_levels)
+
+
+def test_signed_values_are_rounded_and_clipped():
+    x = jnp.array([-5.0, -1.0, -1 + 0.49 / 127.5, -1 + 0.51 / 127.5, 0.0, 1.0, 7.0])
+    out = signed_to_uint8(x)
+    assert out.dtype == jnp.uint8
+    np.testing.assert_array_equal(out, [0, 0, 0, 1, 128, 255, 255])

@@ -1,0 +1,80 @@
+"""A run that is stopped and resumed, however roughly, ends in the same bits as one that is not."""
+
+import random
+import signal
+import time
+
+import pytest
+from running import assert_same_bits, command, leaves, logged, run, spawn, train
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["tiny", "tiny_gan"])
+@pytest.mark.parametrize("pipeline", ["host", "device"])
+def test_ten_straight_equal_five_and_five_in_a_new_process(tmp_path, config, pipeline):
+    field = f"data.pipeline={pipeline}"
+    run(command(config, tmp_path / "straight", field, "steps=10"))
+    run(command(config, tmp_path / "split", field, "steps=5"))
+    assert leaves(tmp_path / "split")["at"] == 5
+    run(command(config, tmp_path / "split", field, "steps=10"))
+    assert_same_bits(tmp_path / "straight", tmp_path / "split")
+    assert logged(tmp_path / "straight", "g/loss").keys() >= {2, 4, 6, 8, 10}
+    assert logged(tmp_path / "split", "g/loss")[10] == logged(tmp_path / "straight", "g/loss")[10]
+
+
+def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
+    fields = ("ema=0.9", "optimizer.warmup=3", "validation.every=0", "log.tensorboard=False")
+    train("tiny", tmp_path / "straight", *fields, "steps=4", "checkpoint.every=2")
+    train("tiny", tmp_path / "split", *fields, "steps=2", "checkpoint.every=2")
+    train("tiny", tmp_path / "split", *fields, "steps=4", "checkpoint.every=2")
+    assert_same_bits(tmp_path / "straight", tmp_path / "split")
+    names = leaves(tmp_path / "split")
+    averaged = [name for name in names if "ema_params" in name]
+    assert averaged and any((names[name] != names[name.replace("ema_params", "params")]).any() for name in averaged)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path):
+    fields = ("steps=240", "checkpoint.every=12", "validation.every=24", "log.every=12", "data.pipeline=device")
+    arguments = command("tiny_gan", tmp_path / "killed", *fields)
+    began = time.monotonic()
+    run(command("tiny_gan", tmp_path / "straight", *fields))
+    whole = time.monotonic() - began
+
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        process = spawn(arguments)
+        try:
+            process.communicate(timeout=chance.uniform(0.3, 0.95) * whole)
+            break
+        except Exception:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            if kills == 6:
+                run(arguments)
+                break
+    assert kills >= 5, f"only {kills} kills fell into the run"
+    print(f"{kills} kills, {whole:.1f} s for an uninterrupted run")
+    assert_same_bits(tmp_path / "straight", tmp_path / "killed")
+    for name in ("g/loss", "d/loss", "validation/psnr_y"):
+        there, here = logged(tmp_path / "straight", name), logged(tmp_path / "killed", name)
+        assert there.keys() == here.keys() and there[240] == here[240]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_run_goes_on_later(tmp_path):
+    fields = ("steps=100000", "checkpoint.every=100000", "validation.every=0", "log.every=10")
+    process = spawn(command("tiny", tmp_path / "run", *fields))
+    deadline = time.monotonic() + 120
+    while not ((tmp_path / "run" / "metrics.jsonl").exists() and logged(tmp_path / "run", "g/loss")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0 and "stopped by a signal" in output
+    at = int(leaves(tmp_path / "run")["at"])
+    assert at >= 10
+    output = run(command("tiny", tmp_path / "run", f"steps={at + 10}", *fields[1:]))
+    assert f"from step {at} to {at + 10}" in output

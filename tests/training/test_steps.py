@@ -1,0 +1,126 @@
+"""The update: who learns from what, and several updates in one call."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import tiny, tiny_gan
+from srgan_jax import config as configs
+from srgan_jax.models.build import build_discriminator, build_features, build_generator
+from srgan_jax.training import steps
+from srgan_jax.training.state import create_state, learning_rate
+
+
+def made(config, **fields):
+    for name, value in fields.items():
+        config.update_from_flattened_dict({name.replace("__", "."): value})
+    configs.check(config)
+    state = create_state(config, build_generator(config), build_discriminator(config))
+    return config, state, steps.make_update(config, build_features(config))
+
+
+def some_batch(config, k=1):
+    rng = np.random.default_rng(0)
+    hr = rng.integers(0, 256, (k, config.batch_size, config.data.crop, config.data.crop, 3), np.uint8)
+    return {"hr": jnp.asarray(hr), "position": jnp.arange(config.batch_size)}
+
+
+def changed(before, after):
+    return [not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"loss__adversarial__kind": "relativistic", "loss__pixel__kind": "l1", "ema": 0.5},
+        {"loss__adversarial__kind": "wgan-gp", "discriminator__norm": "none"},
+        {"discriminator__updates": 2, "loss__adversarial__kind": "hinge"},
+    ],
+    ids=["nonsaturating", "relativistic", "wgan-gp", "two updates of D"],
+)
+def test_both_players_learn_and_stay_finite(fields):
+    config, state, update = made(tiny_gan.get_config(), **fields)
+    k = config.discriminator.updates
+    new, metrics = jax.jit(update)(state, {}, some_batch(config, k), jax.random.key(0))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((new, metrics)))
+    assert all(changed(state.g.params, new.g.params)) and all(changed(state.g.batch_stats, new.g.batch_stats))
+    # biases before a normalisation have no gradient beyond rounding, and may stay
+    assert np.mean(changed(state.d.params, new.d.params)) > 0.8
+    assert int(new.g.step) == 1 and int(new.d.step) == k
+    if config.ema:
+        average = jax.tree.map(lambda a, b: (a + b) / 2, state.g.params, new.g.params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), average, new.g.ema_params)
+
+
+def test_the_generators_update_is_the_gradient_of_its_whole_loss():
+    """The one shared forward pass gives what differentiating the composed loss gives."""
+    from srgan_jax import losses
+
+    config, state, update = made(tiny_gan.get_config(), loss__adversarial__weight=0.5)
+    batch, key = some_batch(config), jax.random.key(0)
+    new, metrics = jax.jit(update)(state, {}, batch, key)
+
+    @jax.jit
+    def expected(params, d):
+        lr, hr, _ = steps._crops(config, batch, 0, key)
+
+        def loss(params):
+            sr = steps.forward(state.g, params, lr)[0]
+            logits = steps.forward(d, d.params, sr)[0]
+            return losses.pixel_loss("mse", sr, hr) + 0.5 * losses.generator_adversarial("nonsaturating", logits)
+
+        return jax.value_and_grad(loss)(params)
+
+    # D's part in G's loss is D after its own step, with the statistics of the batch
+    loss, grads = expected(state.g.params, new.d)
+    assert float(metrics["g/loss"]) == pytest.approx(float(loss), rel=1e-4)
+    norm = np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads)))
+    assert float(metrics["g/grad_norm"]) == pytest.approx(norm, rel=1e-3)
+
+
+def test_feature_loss_trains_the_generator_with_a_frozen_network():
+    from srgan_jax.weights.vgg_file import random_vgg
+
+    config, state, update = made(
+        tiny.get_config(), loss__pixel__weight=0.0, loss__feature__weight=1.0, loss__feature__layer="1.2"
+    )
+    new, metrics = jax.jit(update)(state, random_vgg("vgg19", "1.2", 0), some_batch(config), jax.random.key(0))
+    assert all(changed(state.g.params, new.g.params)) and "g/pixel" not in metrics and new.d is None
+
+
+@pytest.mark.parametrize("looped", [False, True], ids=["unrolled", "scanned"])
+def test_several_updates_in_one_call_equal_as_many_calls(monkeypatch, looped):
+    config, state, update = made(tiny.get_config(), generator__norm="none")
+    batches = jnp.stack([some_batch(config)["hr"] + i for i in range(3)])
+
+    def crops(fed, i, step):
+        return fed[i]
+
+    one = jax.jit(steps.make_call(config, update, crops, lambda x: x))
+    if looped:
+        monkeypatch.setattr(jax, "default_backend", lambda: "accelerator")
+    config.steps_per_call = 3
+    three = jax.jit(steps.make_call(config, update, crops, lambda x: x))
+
+    expected, losses = state, []
+    for i in range(3):
+        expected, metrics = one(expected, {}, batches[i : i + 1])
+        losses.append(float(metrics["g/loss"]))
+    got, metrics = three(state, {}, batches)
+    assert float(metrics["g/loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_schedules_are_functions_of_the_step():
+    config = tiny.get_config()
+    config.optimizer.update(learning_rate=1.0, schedule="step", boundaries=(10, 20), factor=0.1)
+    rate = learning_rate(config)
+    assert [float(rate(n)) for n in (0, 9, 10, 20)] == pytest.approx([1, 1, 0.1, 0.01])
+    config.optimizer.update(schedule="cosine", warmup=4)
+    config.steps = 100
+    rate = learning_rate(config)
+    assert float(rate(0)) == pytest.approx(0.25) and float(rate(50)) == pytest.approx(0.5)
+    assert float(rate(100)) == pytest.approx(0, abs=1e-6)
