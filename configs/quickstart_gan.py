@@ -15,8 +15,9 @@ def get_config() -> ConfigDict:
     c.discriminator.name = "srgan"
     c.discriminator.features = 16
     c.discriminator.dense = 64
-    c.loss.adversarial.weight = 5e-3
+    c.loss.adversarial.weight = 2e-3
     c.optimizer.learning_rate = 2e-4
+    c.ema = 0.99
     c.checkpoint.every = 200
     c.validation.every = 200
     return c

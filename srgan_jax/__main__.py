@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     ours = logging.getLogger("srgan_jax")
     ours.setLevel(logging.INFO)
-    ours.handlers = [logging.StreamHandler()]
+    ours.handlers, ours.propagate = [logging.StreamHandler()], False
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     try:

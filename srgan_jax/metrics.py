@@ -1,5 +1,7 @@
 """Image quality, each figure with its convention. Host side, float64."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
@@ -9,7 +11,7 @@ from srgan_jax.ops.color import rgb_to_y
 CONVENTION = {
     "images": "rounded to uint8 before measuring",
     "border": "removed on every side, `border` pixels",
-    "psnr_y": "dB, peak 255, on Y of BT.601 studio range (16..235)",
+    "psnr_y": "dB, peak 255, on Y of BT.601 studio range (16..235), not rounded",
     "psnr_rgb": "dB, peak 255, over all RGB values",
     "ssim_wang": "Wang 2004 on Y: 11x11 Gaussian, sigma 1.5, K .01/.03, whole windows only",
     "ssim_daala": "daala dump_ssim on Y: sigma = height * 1.5/256, windows cut at the border and renormalised",
@@ -18,7 +20,11 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def psnr(a: Num[np.ndarray, "*n"], b: Num[np.ndarray, "*n"], *, peak: float = 255.0) -> float:
-    """10 log10(peak^2 / mean squared error), in dB; inf for equal images. ValueError if shapes differ."""
+    """10 log10(peak^2 / mean squared error), in dB; inf for equal images.
+
+    Raises:
+      ValueError: shapes differ, or the images are empty.
+    """
     _same_shape(a, b)
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
@@ -41,16 +47,14 @@ def ssim_daala(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> floa
     """SSIM as the daala codec's dump_ssim reports it, which the SRGAN paper used; reads above Wang's.
 
     The Gaussian grows with the image: sigma = height * 1.5/256. A window at the border is cut and renormalised, and
-    counts by what is left of it. As there, the kernel is quantised to 1/1024 and ends where it falls below that.
+    counts by what is left of it.
 
     Raises:
-      ValueError: shapes differ.
+      ValueError: shapes differ, or an image is empty.
     """
     _same_shape(a, b)
-    sigma = a.shape[0] * 1.5 / 256
-    size = np.sqrt(np.pi / 2) * sigma * 1024
-    radius = int(sigma * np.sqrt(2 * np.log(size))) if size > 1 else 0
-    kernel = np.floor(_gaussian(radius, sigma) / (np.sqrt(2 * np.pi) * sigma) * 1024 + 0.5)
+    kernel = _daala_kernel(*a.shape)
+    radius = len(kernel) // 2
 
     def blur(x: np.ndarray) -> np.ndarray:
         return _filter(np.pad(x, radius), kernel)
@@ -60,7 +64,11 @@ def ssim_daala(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> floa
 
 
 def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4) -> dict[str, float]:
-    """Every figure of CONVENTION after `border` pixels are cut from each side. ValueError as above."""
+    """Every figure of CONVENTION after `border` pixels are cut from each side.
+
+    Raises:
+      ValueError: shapes differ, or less than 11x11 pixels are left.
+    """
     _same_shape(sr, hr)
     inner = slice(border, -border or None)
     sr, hr = sr[inner, inner], hr[inner, inner]
@@ -76,10 +84,23 @@ def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, b
 def _same_shape(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise ValueError(f"the images differ in shape: {a.shape} and {b.shape}")
+    if a.size == 0:
+        raise ValueError(f"the images are empty: {a.shape}")
 
 
 def _gaussian(radius: int, sigma: float) -> np.ndarray:
     return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+
+
+def _daala_kernel(height: int, width: int) -> np.ndarray:
+    """dump_ssim's Gaussian in 256ths: whole numbers that sum to 256, cut where they would round to 0."""
+    sigma = height * 1.5 / 256
+    cut = np.sqrt(np.pi / 2) * sigma / 256
+    radius = int(sigma * np.sqrt(-2 * np.log(cut))) if cut < 1 else 0
+    radius = min(radius, height - 1, width - 1)
+    kernel = np.floor(_gaussian(radius, sigma) / (np.sqrt(2 * np.pi) * sigma) * 256 + 0.5)
+    kernel[radius] += 256 - kernel.sum()
+    return kernel
 
 
 def _filter(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -91,7 +112,7 @@ def _filter(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return x
 
 
-def _ssim(a: np.ndarray, b: np.ndarray, blur) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _ssim(a: np.ndarray, b: np.ndarray, blur: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The similarity of each window, from its local means, variances and covariance."""
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2

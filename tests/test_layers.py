@@ -22,7 +22,8 @@ LEVELS = (
     ("__main__",),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
-HEAVY = ("tensorflow", "torch", "tensorboard", "clu.metric_writers", "clu.periodic_actions")  # or import such
+# clu's two import TensorFlow themselves.
+HEAVY = ("tensorflow", "torch", "tensorboard", "clu.metric_writers", "clu.periodic_actions")
 MESH_NAMES = {"Mesh", "NamedSharding", "PartitionSpec"}
 FLAX_OUTSIDE_MODELS = {  # beyond naming a module's type in an annotation
     "training/state.py": {"flax.struct", "flax.training.train_state"},

@@ -103,13 +103,13 @@ def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: 
                 raise BrokenImage(too_small(size, min_side))
             usable.append(path)
         except BrokenImage as error:
-            skipped.append((path, error))
+            skipped.append((path, str(error)))
     if not usable:
         raise UserError(
             f"config.data.crop={min_side}: larger than every image in {folder} (largest short side: {largest})"
         )
-    for path, error in skipped:
-        log.warning("skipped %s: %s", path, error)
+    for path, reason in skipped:
+        log.warning("skipped %s: %s", path, reason)
     names = [path.relative_to(root).as_posix() for path in usable]
     sizes = [path.stat().st_size for path in usable]
     return Source(

@@ -20,6 +20,12 @@ from srgan_jax.training.state import GanState
 METRIC = "psnr_y"  # which decides the best checkpoint
 
 
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a save was ever finished there; reads nothing, creates nothing."""
+    folder = Path(workdir) / "checkpoints"
+    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+
+
 class Checkpoints:
     """The steps saved under `workdir/checkpoints`: the newest few and the best. Saving goes on beside training."""
 
@@ -113,16 +119,15 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
       UserError: the folder is no run, or has no checkpoint yet.
     """
     config = load_config(run, field)
-    folder = Path(run).absolute() / "checkpoints"
-    if not folder.is_dir():
+    if not has_checkpoint(run):
         raise UserError(f"{field}={run}: the run has no checkpoint yet")
+    folder = Path(run).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(best_fn=_metric, read_only=True)
     handlers = {"state": ocp.PyTreeCheckpointHandler()}
     with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
         best = manager.best_step() if which == "best" else None
         step = manager.latest_step() if best is None else best
-        if step is None:
-            raise UserError(f"{field}={run}: the run has no checkpoint yet")
+        assert step is not None
         network = build_generator(config)
         shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False))
         wanted = {"params": shapes["params"]} | {k: v for k, v in shapes.items() if k == "batch_stats"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
@@ -21,7 +22,7 @@ from srgan_jax.models.build import build_discriminator, build_features, build_ge
 from srgan_jax.models.vgg import VGG
 from srgan_jax.provenance import code_version
 from srgan_jax.training import parallel
-from srgan_jax.training.checkpoint import Checkpoints, load_config, load_generator
+from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint, load_config, load_generator
 from srgan_jax.training.state import GanState, create_state
 from srgan_jax.training.steps import make_call, make_update
 from srgan_jax.training.validate import Validation
@@ -46,7 +47,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     state = create_state(config, generator, build_discriminator(config))
     state = parallel.place(state, parallel.replicated(mesh))
 
-    if (workdir / "checkpoints").is_dir():
+    if has_checkpoint(workdir):
         _refuse_changes(config, workdir)
     elif config.init_from:
         state = _warm_start(state, config, mesh)
@@ -57,7 +58,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         state, meta = restored
         if meta["fingerprint"] != source.fingerprint:
             raise UserError(f"config.data: {workdir} was trained on other photographs; use another --workdir")
-    _write_config(config, workdir)
+    _describe(config, state, workdir)
 
     start = int(state.g.step)
     if start >= config.steps:
@@ -143,11 +144,18 @@ def _warm_start(state: GanState, config: ConfigDict, mesh: Any) -> GanState:
     return state.replace(g=state.g.replace(params=params, batch_stats=stats, ema_params=ema if config.ema else None))
 
 
-def _write_config(config: ConfigDict, workdir: Path) -> None:
+def _describe(config: ConfigDict, state: GanState, workdir: Path) -> None:
+    """config.json, which makes the folder a run, and a table of all parameters."""
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / "config.json.partial"
-    partial.write_text(configs.to_json(config))
-    partial.replace(workdir / "config.json")
+    text = ""
+    for name, player in (("generator", state.g), ("discriminator", state.d)):
+        if player is not None:
+            log.info("%s: %s parameters", name, f"{parameter_overview.count_parameters(player.params):,}")
+            text += f"{name}\n{parameter_overview.get_parameter_overview(player.params, include_stats=False)}\n"
+    for path, content in (("parameters.txt", text), ("config.json", configs.to_json(config))):
+        partial = workdir / f"{path}.partial"
+        partial.write_text(content)
+        partial.replace(workdir / path)
 
 
 def _placed(fed: Iterator[Any], batched: bool, mesh: Any) -> Iterator[Any]:

@@ -8,7 +8,10 @@ from PIL import Image
 from running import leaves, logged, train
 
 from srgan_jax.__main__ import main
+from srgan_jax.data.images import list_images, read_image, write_png
 from srgan_jax.data.sources import SAMPLES
+from srgan_jax.ops.bicubic import imresize
+from srgan_jax.training.checkpoint import load_generator
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,7 @@ def test_a_run_leaves_figures_pictures_config_and_checkpoints(runs):
     assert sorted(logged(run, "validation/psnr_y")) == [5, 10]
     with Image.open(run / "validation" / "00000010.png") as picture:
         assert picture.size == (4 * 192, 192)
+    assert "conv_first/kernel" in (run / "parameters.txt").read_text()
     assert list((run / "tensorboard").glob("events.*"))
     assert json.loads((run / "config.json").read_text())["generator"]["blocks"] == 1
 
@@ -36,9 +40,8 @@ def test_a_run_leaves_figures_pictures_config_and_checkpoints(runs):
 def test_warm_start_takes_the_generator(runs, tmp_path):
     """With a learning rate of nothing, the second run's generator is still the first's."""
     fields = [f"init_from={runs}/srresnet", "optimizer.learning_rate=1e-30", "steps=2", "checkpoint.every=2"]
+    (tmp_path / "same" / "checkpoints").mkdir(parents=True)  # left by a run that was killed before its first save
     train("tiny_gan", tmp_path / "same", *fields, "validation.every=0")
-    from srgan_jax.training.checkpoint import load_generator
-
     first = load_generator(runs / "srresnet", field="")
     second = leaves(tmp_path / "same")
     np.testing.assert_array_equal(
@@ -62,9 +65,6 @@ def test_evaluate_prints_a_table_and_writes_figures_with_provenance(runs, tmp_pa
 
 
 def test_evaluate_with_a_folder_of_lr_equals_making_them(runs, tmp_path, capsys):
-    from srgan_jax.data.images import list_images, read_image, write_png
-    from srgan_jax.ops.bicubic import imresize
-
     for path in list_images(SAMPLES / "validation"):
         write_png(tmp_path / "lr" / f"{path.stem}.png", imresize(read_image(path), scale=0.25))
     tables = []
