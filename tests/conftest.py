@@ -1,19 +1,22 @@
-"""What every test needs: strict JAX, checked shapes, and where the data lies."""
+"""What every test needs: checked shapes, and where the data lies."""
 
 import os
+import tempfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from absl import flags
 from jaxtyping import install_import_hook
 from PIL import Image
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
+# One cache for this process and those that tests start: each program is compiled once
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
 flags.FLAGS.mark_as_parsed()  # Grain reads flags before its first batch
 CHECKED = ("ops", "losses", "metrics", "data.prepare", "data.device_pipeline")
-install_import_hook([f"srgan_jax.{module}" for module in CHECKED], "beartype.beartype")
+install_import_hook([f"srgan_jax.{module}" for module in CHECKED], "typecheck.checked")
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import orbax.checkpoint as ocp
 from srgan_jax.__main__ import main
 
 ROOT = Path(__file__).parent.parent
-CACHE = {"JAX_COMPILATION_CACHE_DIR": "/tmp/srgan_jax_test_cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
 
 
 def command(config: str, workdir: Path, *fields: str) -> list[str]:
@@ -27,7 +26,7 @@ def train(config: str, workdir: Path, *fields: str) -> None:
 def spawn(arguments: list[str], devices: int = 1) -> subprocess.Popen:
     """The command line in a process of its own, in its own group."""
     flags = f"--xla_force_host_platform_device_count={devices}"
-    env = os.environ | CACHE | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     argv = [sys.executable, "-m", "srgan_jax", *arguments]
     return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -20,7 +20,7 @@ PADDING = {"symmetric": "symmetric", "clamp": "edge"}  # our boundaries by numpy
 def imresize(
     image: UInt8[np.ndarray, "h w *c"],
     *,
-    scale: int | float | None = None,
+    scale: float | None = None,
     shape: tuple[int, int] | None = None,
     boundary: str = "symmetric",
 ) -> UInt8[np.ndarray, "H W *c"]:
@@ -37,7 +37,7 @@ def imresize(
     for axis in (0, 1):
         size = image.shape[axis]
         length = math.ceil(size * scale) if scale is not None else shape[axis]  # type: ignore[index]
-        factor = scale if scale is not None else length / size
+        factor = float(scale) if scale is not None else length / size
         if factor == 1:
             continue
         indices, weights = _table(size, length, factor, boundary)

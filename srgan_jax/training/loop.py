@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     progress = Progress(writer, config, start)
     meta = {"fingerprint": source.fingerprint, "config": config.to_dict(), "code": code_version()}
 
-    with _stop_signals() as stop:
+    with closing(writer), closing(checkpoints), _stop_signals() as stop:
         unread = None
         for step in range(start + config.steps_per_call, config.steps + 1, config.steps_per_call):
             state, metrics = call(state, feature_params, batch)
@@ -103,8 +103,6 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
                     checkpoints.save(step, state, meta, figures)
             if last:
                 break
-    checkpoints.close()
-    writer.close()
     log.info("%s at step %d of %d", "stopped by a signal" if stop else "done", step, config.steps)
     return state
 
