@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from srgan_jax.errors import UserError
+from srgan_jax.models.vgg import layer_names
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
 FREE = ("steps", "init_from", "data.path", "data.threads", "data.cache_mb", "log", "checkpoint", "validation")
@@ -84,9 +85,10 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
         values(argv)
         return values.config
     except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(f"{' '.join(overrides) or path}: {str(error).splitlines()[0]}") from error
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{' '.join(overrides) or path}: {first}") from error
     except Exception as error:  # whatever a config file's own code raises
-        last = str(error).strip().splitlines()[-1]
+        last = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UserError(f"--config={path}: the file could not be run: {last}") from error
 
 
@@ -99,7 +101,13 @@ def check(config: ConfigDict) -> None:
     for field in POSITIVE:
         if not flat[field] > 0:
             raise UserError(f"config.{field}={flat[field]}: must be greater than 0")
+    for field in ("generator.first_kernel", "generator.last_kernel"):
+        if flat[field] % 2 == 0:
+            raise UserError(f"config.{field}={flat[field]}: must be odd")
     c = config
+    layers = layer_names(c.loss.feature.network)
+    if c.loss.feature.layer not in layers:
+        raise UserError(f"config.loss.feature.layer={c.loss.feature.layer!r}: must be one of {', '.join(layers)}")
     if c.data.crop % c.scale:
         raise UserError(f"config.data.crop={c.data.crop}: must be a multiple of config.scale={c.scale}")
     if c.data.pipeline == "device" and c.data.tile < c.data.crop:

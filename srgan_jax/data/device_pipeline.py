@@ -28,15 +28,14 @@ def make_tiles(source: Source, *, tile: int) -> Tiles:
       UserError: fewer bytes of memory than the tiles need, or no readable photograph.
     """
     pieces, sizes = [], []
-    for index in range(len(source)):
-        image = source.photograph(index)
-        if index in source._bad:  # its stand-in has its own turn
-            continue
+    for image in source.usable():
         for top in _starts(image.shape[0], tile):
             for left in _starts(image.shape[1], tile):
                 piece = image[top : top + tile, left : left + tile]
                 sizes.append(piece.shape[:2])
                 pieces.append(np.pad(piece, [(0, tile - piece.shape[0]), (0, tile - piece.shape[1]), (0, 0)]))
+    if not pieces:
+        raise UserError("config.data: not one photograph can be read")
     try:
         pixels = np.stack(pieces)
     except MemoryError as error:

@@ -7,7 +7,7 @@ photograph that turns out broken when decoded is replaced by the next one, the s
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,32 +41,40 @@ class Source:
         return len(self.names)
 
     def photograph(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Photograph `index`, or the next good one after it (reported once by name).
+        """Photograph `index`, or the next good one after it.
 
         Raises:
           UserError: not one photograph of the source is usable.
         """
         for candidate in (*range(index, len(self)), *range(index)):
-            if candidate in self._cache:
-                return self._cache[candidate]
-            if candidate in self._bad:
-                continue
-            try:
-                image = self.read(candidate)
-                if min(image.shape[:2]) < self.min_side:
-                    raise BrokenImage(too_small(image.shape[:2], self.min_side))
-            except BrokenImage as error:
-                self._bad.add(candidate)
-                log.warning("skipped %s: %s", self.names[candidate], error)
-                continue
+            image = self._open(candidate)
+            if image is not None:
+                return image
+        raise UserError(f"config.data: none of the {len(self)} photographs can be used")
+
+    def usable(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Every good photograph, once."""
+        return (image for image in map(self._open, range(len(self))) if image is not None)
+
+    def _open(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """None for a bad one, which is reported by name the first time."""
+        if index in self._cache or index in self._bad:
+            return self._cache.get(index)
+        try:
+            image = self.read(index)
+            if min(image.shape[:2]) < self.min_side:
+                raise BrokenImage(too_small(image.shape[:2], self.min_side))
+        except BrokenImage as error:
             with self._lock:
+                if index not in self._bad:
+                    log.warning("skipped %s: %s", self.names[index], error)
+                self._bad.add(index)
+            return None
+        with self._lock:
+            if index not in self._cache and image.nbytes <= self.cache_bytes:
                 self.cache_bytes -= image.nbytes
-                if self.cache_bytes >= 0 and candidate not in self._cache:
-                    self._cache[candidate] = image
-                else:
-                    self.cache_bytes += image.nbytes
-            return image
-        raise UserError(f"config.data: none of the {len(self)} photographs can be read")
+                self._cache[index] = image
+        return image
 
 
 def too_small(size: tuple[int, ...], side: int) -> str:
@@ -79,11 +87,12 @@ def make_source(data: ConfigDict) -> Source:
     Raises:
       UserError: the folder or data set is missing, empty, or has no photograph as large as `data.crop`.
     """
+    cache_mb = data.cache_mb if data.pipeline == "host" else 0  # the device pipeline reads each one once
     if data.source == "tfds":
-        return _tfds_source(data)
+        return _tfds_source(data, cache_mb)
     if data.source == "folder":
-        return folder_source(data.path, data.crop, "config.data.path", data.cache_mb)
-    return folder_source(SAMPLES / data.split, data.crop, "config.data.split", data.cache_mb)
+        return folder_source(data.path, data.crop, "config.data.path", cache_mb)
+    return folder_source(SAMPLES / data.split, data.crop, "config.data.split", cache_mb)
 
 
 def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: int = 0) -> Source:
@@ -121,7 +130,7 @@ def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: 
     )
 
 
-def _tfds_source(data: ConfigDict) -> Source:
+def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
     """A prepared tfds data set, read without TensorFlow through `as_data_source` (array_record files)."""
     import tensorflow_datasets as tfds  # seconds to import, and only needed here
 
@@ -135,7 +144,7 @@ def _tfds_source(data: ConfigDict) -> Source:
         ) from error
     features = builder.info.features
     images = [name for name, item in features.items() if isinstance(item, tfds.features.Image)]
-    wanted = [data.feature] if data.feature else [n for n in ("hr", "image") if n in images] or images
+    wanted = [data.feature] if data.feature else [n for n in ("hr", "image") if n in images][:1] or images
     if len(wanted) > 1 or not set(wanted) <= set(images) or not images:
         raise UserError(f"config.data.feature={data.feature!r}: must be one of {', '.join(images) or '(none)'}")
     name = wanted[0]
@@ -148,7 +157,7 @@ def _tfds_source(data: ConfigDict) -> Source:
     if not names:
         raise UserError(f"config.data.split={data.split!r}: empty in {data.name}")
     mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])
-    return Source(names, read, mark, data.crop, data.cache_mb * 1_000_000)
+    return Source(names, read, mark, data.crop, cache_mb * 1_000_000)
 
 
 def _fingerprint(facts: list) -> str:

@@ -1,0 +1,272 @@
+"""Configs: how they load, what they refuse and in which words, and what a resumed run may change."""
+
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import base
+from srgan_jax import config, losses
+from srgan_jax.data.sources import SAMPLES
+from srgan_jax.errors import UserError
+from srgan_jax.models import build, layers, srresnet, vgg
+from srgan_jax.ops import bicubic
+
+ROOT = Path(__file__).parent.parent
+BASE = str(ROOT / "configs" / "base.py")
+SHIPPED = sorted((ROOT / "configs").glob("*.py"))
+
+
+def changed(**fields):
+    """base with fields changed, their dots written as two underscores: data__crop=64."""
+    c = base.get_config()
+    with c.unlocked():
+        c.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    return c
+
+
+def refusal(call, *arguments):
+    """The message of the UserError, which is one line."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path):
+    loaded = config.load(str(path), [])
+    assert set(config.flatten(loaded)) == set(config.flatten(base.get_config()))
+    module_docstring = path.read_text().split('"""')[1]
+    assert path.stem == "base" or f"--config=configs/{path.name}" in module_docstring
+
+
+def test_base_is_unchanged_by_loading():
+    assert config.load(BASE, []) == base.get_config()
+
+
+def test_overrides():
+    fields = ["batch_size=32", "data.crop=64", "data.path=/some/where", "data.augment=False", "ema=0.5"]
+    fields += ["optimizer.boundaries=(10, 20)", "optimizer.learning_rate=2e-4"]
+    loaded = config.load(BASE, [f"--config.{field}" for field in fields])
+    assert (loaded.batch_size, loaded.data.crop, loaded.data.path) == (32, 64, "/some/where")
+    assert (loaded.data.augment, loaded.ema, loaded.optimizer.learning_rate) == (False, 0.5, 2e-4)
+    assert loaded.optimizer.boundaries == (10, 20)
+
+
+def test_a_value_may_hold_an_equals_sign():
+    assert config.load(BASE, ["--config.data.path=a=b"]).data.path == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("batchsize", "batch_size"),
+        ("data.corp", "data.crop"),
+        ("learning_rate", "optimizer.learning_rate"),
+        ("generator.blocs", "generator.blocks"),
+        ("data", "data."),
+        ("zzz", ""),
+    ],
+)
+def test_an_unknown_field_names_the_nearest(written, meant):
+    message = refusal(config.load, BASE, [f"--config.{written}=1"])
+    assert message.startswith(f"--config.{written}: no such field; did you mean {meant}")
+
+
+@pytest.mark.parametrize("argument", ["--config.steps", "--steps=3", "steps=3", "--config.=3", ""])
+def test_what_is_no_override_is_refused(argument):
+    assert argument.partition("=")[0] in refusal(config.load, BASE, [argument])
+
+
+@pytest.mark.parametrize("override", ["steps=many", "steps=1.5", "data.augment=perhaps", "optimizer.b1=x", "scale="])
+def test_a_wrong_type_names_the_field(override):
+    assert override.partition("=")[0] in refusal(config.load, BASE, [f"--config.{override}"])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    path = str(tmp_path / "none.py")
+    assert path in refusal(config.load, path, [])
+    assert str(tmp_path) in refusal(config.load, str(tmp_path), [])
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import no_such_module", "no_such_module"),
+        ("def get_config(:", "invalid syntax"),
+        ("raise RuntimeError", "RuntimeError"),
+        ("raise ValueError", "ValueError"),
+        ("def get_config():\n    return undefined_name", "undefined_name"),
+        (
+            "from configs import base\ndef get_config():\n    c = base.get_config()\n    c.colour = 1\n    return c",
+            "colour",
+        ),
+    ],
+)
+def test_a_config_file_whose_code_fails(tmp_path, code, reason):
+    path = tmp_path / "failing.py"
+    path.write_text(code)
+    message = refusal(config.load, str(path), [])
+    assert str(path) in message or "config.colour" in message
+    assert reason in message
+
+
+def test_check_is_part_of_load():
+    assert "config.data.crop=97" in refusal(config.load, BASE, ["--config.data.crop=97"])
+
+
+@pytest.mark.parametrize("field", config.CHOICES)
+def test_check_refuses_an_unknown_choice(field):
+    value = 5 if field == "scale" else "other"
+    message = refusal(config.check, changed(**{field.replace(".", "__"): value}))
+    assert message.startswith(f"config.{field}={value!r}: must be one of ")
+    assert all(str(choice) in message for choice in config.CHOICES[field])
+
+
+@pytest.mark.parametrize("field", config.POSITIVE)
+@pytest.mark.parametrize("value", [0, -1])
+def test_check_refuses_what_is_not_positive(field, value):
+    number = type(config.flatten(base.get_config())[field])(value)
+    message = refusal(config.check, changed(**{field.replace(".", "__"): number}))
+    assert message == f"config.{field}={number}: must be greater than 0"
+
+
+GAN = {"discriminator__name": "srgan", "loss__adversarial__weight": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("data.crop", {"data__crop": 98}),
+        ("data.tile", {"data__pipeline": "device", "data__tile": 64}),
+        ("steps", {"steps_per_call": 3}),
+        ("steps", {"steps": 1001, "steps_per_call": 100}),
+        ("log.every", {"log__every": 150, "steps_per_call": 100}),
+        ("checkpoint.every", {"checkpoint__every": 150, "steps_per_call": 100}),
+        ("validation.every", {"validation__every": 150, "steps_per_call": 100}),
+        ("discriminator.name", {"loss__adversarial__weight": 1e-3}),
+        ("loss.adversarial.weight", {"discriminator__name": "srgan"}),
+        ("discriminator.norm", GAN | {"loss__adversarial__kind": "wgan-gp"}),
+        ("loss", {"loss__pixel__weight": 0.0}),
+        ("ema", {"ema": 1.0}),
+        ("ema", {"ema": -0.1}),
+        ("generator.first_kernel", {"generator__first_kernel": 8}),
+        ("generator.last_kernel", {"generator__last_kernel": 2}),
+        ("loss.feature.layer", {"loss__feature__layer": "5.5"}),
+        ("loss.feature.layer", {"loss__feature__layer": "3.4", "loss__feature__network": "vgg16"}),
+    ],
+)
+def test_check_refuses_what_cannot_work_together(field, fields):
+    message = refusal(config.check, changed(**fields))
+    assert message.startswith((f"config.{field}=", f"config.{field}:"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        GAN,
+        GAN | {"loss__pixel__weight": 0.0},
+        GAN | {"loss__adversarial__kind": "wgan-gp", "discriminator__norm": "none"},
+        {"data__tile": 64},  # of no account to the host pipeline
+        {"validation__every": 0},
+        {"steps_per_call": 100},
+        {"loss__feature__layer": "3.4"},
+        {"ema": 0.999},
+    ],
+)
+def test_check_passes(fields):
+    config.check(changed(**fields))
+
+
+def test_the_choices_are_those_of_the_code():
+    expected = {
+        "scale": srresnet.STAGES,
+        "dtype": build.DTYPES,
+        "data.boundary": bicubic.PADDING,
+        "generator.name": build.GENERATORS,
+        "generator.norm": layers.NORMS,
+        "generator.prelu": layers.PRELUS,
+        "generator.output": srresnet.OUTPUTS,
+        "generator.skip": srresnet.SKIPS,
+        "discriminator.name": build.DISCRIMINATORS,
+        "discriminator.norm": layers.NORMS,
+        "loss.pixel.kind": losses.PIXEL_KINDS,
+        "loss.feature.network": vgg.NETWORKS,
+        "loss.feature.channels": losses.CHANNEL_KINDS,
+        "loss.feature.origin": vgg.ORIGINS,
+        "loss.adversarial.kind": losses.ADVERSARIAL_KINDS,
+    }
+    assert {field: tuple(choices) for field, choices in expected.items()} == {f: config.CHOICES[f] for f in expected}
+    assert set(config.CHOICES) - set(expected) == {"data.source", "data.pipeline", "optimizer.schedule"}
+    assert tuple(base.get_config().loss) == losses.TERMS
+
+
+def test_every_field_that_the_rules_name_exists():
+    known = config.flatten(base.get_config())
+    assert {*config.CHOICES, *config.POSITIVE} <= set(known)
+    assert all(any(name == free or name.startswith(free + ".") for name in known) for free in config.FREE)
+
+
+def test_every_field_of_base_has_its_comment():
+    lines = (ROOT / "configs" / "base.py").read_text().splitlines()
+    choices = {field: line for line in lines for field in config.CHOICES if line.strip().startswith(f"c.{field} = ")}
+    for field, line in choices.items():
+        if len(config.CHOICES[field]) > 1:
+            assert all(str(choice) in line for choice in config.CHOICES[field]), line
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_bundled_splits_exist(split):
+    assert (SAMPLES / split).is_dir()
+
+
+def test_the_same_config_does_not_differ():
+    assert config.difference(base.get_config(), base.get_config()) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"steps": 3},
+        {"init_from": "runs/x"},
+        {"data__path": "/elsewhere", "data__threads": 1, "data__cache_mb": 0},
+        {"log__every": 7, "log__tensorboard": False},
+        {"checkpoint__every": 7, "checkpoint__keep": 5},
+        {"validation__every": 0, "validation__path": "x", "validation__images": 1, "validation__crop": 8},
+    ],
+)
+def test_free_fields_may_change(fields):
+    assert config.difference(base.get_config(), changed(**fields)) == []
+
+
+def test_other_fields_must_not_change():
+    new = changed(seed=1, data__crop=64, optimizer__boundaries=(5,))
+    assert config.difference(base.get_config(), new) == [
+        "data.crop: 96 -> 64",
+        "optimizer.boundaries: () -> (5,)",
+        "seed: 0 -> 1",
+    ]
+
+
+def test_steps_shape_the_cosine_and_are_not_free_then():
+    cosine = changed(optimizer__schedule="cosine")
+    longer = changed(optimizer__schedule="cosine", steps=2_000_000)
+    assert config.difference(cosine, longer) == ["steps: 1000000 -> 2000000"]
+
+
+def test_a_field_that_one_side_lacks_differs():
+    new = base.get_config()
+    del new.ema
+    assert config.difference(base.get_config(), new) == ["ema: 0.0 -> None"]
+    assert config.difference(new, base.get_config()) == ["ema: None -> 0.0"]
+
+
+def test_json_brings_back_the_same_config():
+    c = changed(optimizer__boundaries=(100, 200), ema=0.1)
+    back = config.from_json(config.to_json(c))
+    assert back == c and isinstance(back, ConfigDict)
+    assert isinstance(back.optimizer.boundaries, tuple)
+    assert config.difference(c, back) == []
+    config.check(back)
