@@ -63,6 +63,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     start = int(state.g.step)
     if start >= config.steps:
         log.info("%s is complete: step %d of %d", workdir, start, config.steps)
+        checkpoints.close()
         return state
     log.info("%s from step %d to %d", workdir, start, config.steps)
     fed = _placed(feed.start(start // config.steps_per_call), feed.batched, mesh)
