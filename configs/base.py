@@ -93,4 +93,4 @@ def get_config() -> ConfigDict:
     c.validation.path = ""  # folder of HR images; "" = the held-out bundled photographs
     c.validation.images = 10  # at most so many, the first by name
     c.validation.crop = 0  # measured on the centre square of this side (0 = whole images)
-    return c
+    return c.lock()  # an experiment that sets a field which is not here is refused

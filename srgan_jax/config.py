@@ -84,17 +84,19 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
     try:
         values(argv)
         return values.config
-    except (flags.Error, TypeError, ValueError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{' '.join(overrides) or path}: {first}") from error
-    except Exception as error:  # whatever a config file's own code raises
-        last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserError(f"--config={path}: the file could not be run: {last}") from error
+    except Exception as error:  # without overrides, whatever a config file's own code raises
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        if overrides:
+            raise UserError(f"{' '.join(overrides)}: {lines[0]}") from error
+        raise UserError(f"--config={path}: the file could not be run: {lines[-1]}") from error
 
 
 def check(config: ConfigDict) -> None:
     """Raises UserError, naming the field, for values that cannot work."""
     flat = flatten(config)
+    missing = [field for field in (*CHOICES, *POSITIVE) if field not in flat]
+    if missing:
+        raise UserError(f"config.{missing[0]}: missing; let the config start from configs/base.py")
     for field, choices in CHOICES.items():
         if flat[field] not in choices:
             raise UserError(f"config.{field}={flat[field]!r}: must be one of {', '.join(map(str, choices))}")
@@ -127,6 +129,8 @@ def check(config: ConfigDict) -> None:
         )
     if not any(c.loss[name].weight for name in c.loss):
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
+    if not all(isinstance(boundary, int) for boundary in c.optimizer.boundaries):
+        raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers")
     if not 0 <= c.ema < 1:
         raise UserError(f"config.ema={c.ema}: must be in [0, 1)")
 

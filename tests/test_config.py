@@ -20,8 +20,7 @@ SHIPPED = sorted((ROOT / "configs").glob("*.py"))
 def changed(**fields):
     """base with fields changed, their dots written as two underscores: data__crop=64."""
     c = base.get_config()
-    with c.unlocked():
-        c.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    c.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
     return c
 
 
@@ -97,7 +96,7 @@ def test_a_missing_file_is_named(tmp_path):
         ("import no_such_module", "no_such_module"),
         ("def get_config(:", "invalid syntax"),
         ("raise RuntimeError", "RuntimeError"),
-        ("raise ValueError", "ValueError"),
+        ("raise ValueError('not today')", "not today"),
         ("def get_config():\n    return undefined_name", "undefined_name"),
         (
             "from configs import base\ndef get_config():\n    c = base.get_config()\n    c.colour = 1\n    return c",
@@ -109,8 +108,14 @@ def test_a_config_file_whose_code_fails(tmp_path, code, reason):
     path = tmp_path / "failing.py"
     path.write_text(code)
     message = refusal(config.load, str(path), [])
-    assert str(path) in message or "config.colour" in message
+    assert message.startswith(f"--config={path}: the file could not be run: ")
     assert reason in message
+
+
+def test_a_config_that_lacks_a_field(tmp_path):
+    path = tmp_path / "bare.py"
+    path.write_text("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()")
+    assert "config.scale: missing" in refusal(config.load, str(path), [])
 
 
 def test_check_is_part_of_load():
@@ -150,6 +155,7 @@ GAN = {"discriminator__name": "srgan", "loss__adversarial__weight": 1e-3}
         ("loss.adversarial.weight", {"discriminator__name": "srgan"}),
         ("discriminator.norm", GAN | {"loss__adversarial__kind": "wgan-gp"}),
         ("loss", {"loss__pixel__weight": 0.0}),
+        ("optimizer.boundaries", {"optimizer__boundaries": ("abc",)}),
         ("ema", {"ema": 1.0}),
         ("ema", {"ema": -0.1}),
         ("generator.first_kernel", {"generator__first_kernel": 8}),
@@ -198,9 +204,10 @@ def test_the_choices_are_those_of_the_code():
         "loss.feature.origin": vgg.ORIGINS,
         "loss.adversarial.kind": losses.ADVERSARIAL_KINDS,
     }
-    assert {field: tuple(choices) for field, choices in expected.items()} == {f: config.CHOICES[f] for f in expected}
+    for field, choices in expected.items():
+        assert sorted(choices) == sorted(config.CHOICES[field]), field
     assert set(config.CHOICES) - set(expected) == {"data.source", "data.pipeline", "optimizer.schedule"}
-    assert tuple(base.get_config().loss) == losses.TERMS
+    assert set(base.get_config().loss) == set(losses.TERMS)
 
 
 def test_every_field_that_the_rules_name_exists():
@@ -209,12 +216,11 @@ def test_every_field_that_the_rules_name_exists():
     assert all(any(name == free or name.startswith(free + ".") for name in known) for free in config.FREE)
 
 
-def test_every_field_of_base_has_its_comment():
-    lines = (ROOT / "configs" / "base.py").read_text().splitlines()
-    choices = {field: line for line in lines for field in config.CHOICES if line.strip().startswith(f"c.{field} = ")}
-    for field, line in choices.items():
-        if len(config.CHOICES[field]) > 1:
-            assert all(str(choice) in line for choice in config.CHOICES[field]), line
+@pytest.mark.parametrize("field", [field for field, choices in config.CHOICES.items() if len(choices) > 1])
+def test_the_choices_stand_beside_their_field_in_base(field):
+    lines = [line for line in Path(BASE).read_text().splitlines() if line.strip().startswith(f"c.{field} = ")]
+    assert len(lines) == 1
+    assert all(str(choice) in lines[0] for choice in config.CHOICES[field])
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -258,7 +264,8 @@ def test_steps_shape_the_cosine_and_are_not_free_then():
 
 def test_a_field_that_one_side_lacks_differs():
     new = base.get_config()
-    del new.ema
+    with new.unlocked():
+        del new.ema
     assert config.difference(base.get_config(), new) == ["ema: 0.0 -> None"]
     assert config.difference(new, base.get_config()) == ["ema: None -> 0.0"]
 
@@ -266,7 +273,7 @@ def test_a_field_that_one_side_lacks_differs():
 def test_json_brings_back_the_same_config():
     c = changed(optimizer__boundaries=(100, 200), ema=0.1)
     back = config.from_json(config.to_json(c))
-    assert back == c and isinstance(back, ConfigDict)
+    assert isinstance(back, ConfigDict) and back.to_dict() == c.to_dict()
     assert isinstance(back.optimizer.boundaries, tuple)
     assert config.difference(c, back) == []
     config.check(back)

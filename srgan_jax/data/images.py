@@ -31,7 +31,9 @@ def image_size(path: Path) -> tuple[int, int]:
         raise BrokenImage("not a regular file")
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            # Asked for EXIF that is not in the header, Pillow decodes the whole of a PNG to look behind it.
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers
         raise BrokenImage(_reason(error)) from error
@@ -54,6 +56,8 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
             if image.mode.startswith("I;16") or image.mode == "I":
                 grey = np.asarray(image).astype(np.float64)
                 return np.repeat(np.clip(grey / 257 + 0.5, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+            if image.mode == "P":  # Pillow warns when it drops the transparency of a palette
+                image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
     except Exception as error:
         raise BrokenImage(_reason(error)) from error

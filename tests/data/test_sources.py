@@ -1,0 +1,247 @@
+"""Where photographs come from: what is found, what is skipped and said about it, and what stands in."""
+
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import base
+from srgan_jax.data.images import image_size, list_images, read_image
+from srgan_jax.data.sources import SAMPLES, folder_source, make_source
+from srgan_jax.errors import UserError
+
+
+def folder(path, crop=16, **options):
+    return folder_source(path, crop, "config.data.path", **options)
+
+
+def data_config(**fields):
+    data = base.get_config().data
+    data.update(fields)
+    return data
+
+
+def spoil(path: Path) -> None:
+    """Leaves the header whole: what is wrong shows only when the photograph is decoded."""
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def test_finds_photographs_in_every_folder_below(photographs):
+    (photographs / "sub" / "deep").mkdir(parents=True)
+    shutil.move(photographs / "c.png", photographs / "sub" / "deep" / "c.png")
+    (photographs / "notes.txt").write_text("no photograph")
+    source = folder(photographs)
+    assert source.names == ["a.png", "b.png", "d.png", "e.png", "sub/deep/c.png"]
+    for index, name in enumerate(source.names):
+        np.testing.assert_array_equal(source.photograph(index), read_image(photographs / name))
+
+
+def test_skips_what_is_too_small_or_broken_and_names_it(photographs, caplog):
+    (photographs / "empty.png").write_bytes(b"")
+    source = folder(photographs, crop=32)
+    assert source.names == ["c.png", "d.png"]
+    messages = {record.getMessage() for record in caplog.records}
+    assert messages == {
+        f"skipped {photographs}/a.png: too small: 30x20, the crop needs 32x32",
+        f"skipped {photographs}/b.png: too small: 24x40, the crop needs 32x32",
+        f"skipped {photographs}/e.png: too small: 50x25, the crop needs 32x32",
+        f"skipped {photographs}/empty.png: not an image that can be read",
+    }
+
+
+def test_the_next_stands_in_for_what_breaks_when_decoded(photographs, caplog):
+    for name in "bce":
+        spoil(photographs / f"{name}.png")
+    source = folder(photographs)
+    assert len(source) == 5
+    expected = ["a", "d", "d", "d", "a"]  # the last one's next is the first
+    for _ in range(2):
+        for index, name in enumerate(expected):
+            np.testing.assert_array_equal(source.photograph(index), read_image(photographs / f"{name}.png"))
+    assert sorted(record.getMessage().split(":")[0] for record in caplog.records) == [
+        "skipped b.png",
+        "skipped c.png",
+        "skipped e.png",
+    ]
+
+
+def test_the_stand_in_does_not_depend_on_what_was_read_before(photographs):
+    spoil(photographs / "b.png")
+    forwards, backwards = folder(photographs), folder(photographs, cache_mb=10)
+    there = [forwards.photograph(i) for i in range(5)]
+    back = [backwards.photograph(i) for i in reversed(range(5))][::-1]
+    for one, other in zip(there, back, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_all_broken_is_an_error(photographs):
+    for path in photographs.iterdir():
+        spoil(path)
+    source = folder(photographs)
+    for index in (3, 0):
+        with pytest.raises(UserError, match="none of the 5 photographs can be read"):
+            source.photograph(index)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_cache_keeps_to_its_size(photographs, threads):
+    source = folder(photographs)
+    reads = []
+    read = source.read
+
+    def counted(index):
+        reads.append(index)
+        return read(index)
+
+    source.read = counted
+    source.cache_bytes = 20 * 30 * 3 + 40 * 24 * 3  # room for a and b
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(3):
+            list(pool.map(source.photograph, range(5)))
+    kept = sum(source.read(index).nbytes for index in source._cache)
+    assert kept + source.cache_bytes == 20 * 30 * 3 + 40 * 24 * 3 and source.cache_bytes >= 0
+    if threads == 1:
+        assert [reads[:-2].count(index) for index in range(5)] == [1, 1, 3, 3, 3]
+
+
+@pytest.mark.parametrize(("path", "reason"), [("", "no such folder"), ("missing", "no such folder")])
+def test_a_missing_folder_is_an_error(tmp_path, path, reason):
+    with pytest.raises(UserError, match=f"^config.data.path=.*{reason}"):
+        make_source(data_config(source="folder", path=path and str(tmp_path / path)))
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(UserError, match=f"^config.data.path={tmp_path}: the folder holds no image"):
+        make_source(data_config(source="folder", path=str(tmp_path)))
+
+
+def test_a_crop_larger_than_every_image_is_an_error(photographs):
+    with pytest.raises(UserError, match=r"^config.data.crop=96: larger than every image .*largest short side: 48"):
+        make_source(data_config(source="folder", path=str(photographs)))
+
+
+def test_the_fingerprint_follows_the_set_and_not_the_place(photographs, tmp_path):
+    mark = folder(photographs).fingerprint
+    moved = shutil.copytree(photographs, tmp_path / "elsewhere")
+    assert folder(moved).fingerprint == mark
+    (moved / "a.png").rename(moved / "z.png")
+    renamed = folder(moved).fingerprint
+    (moved / "z.png").unlink()
+    fewer = folder(moved).fingerprint
+    shutil.copy(photographs / "a.png", moved / "b.png")
+    replaced = folder(moved).fingerprint
+    assert len({mark, renamed, fewer, replaced, folder(photographs, crop=32).fingerprint}) == 5
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 10), ("validation", 3)])
+def test_the_bundled_photographs(split, count):
+    source = make_source(data_config(split=split))
+    assert len(source) == count == len(list_images(SAMPLES / split))
+    for name in source.names:
+        height, width = image_size(SAMPLES / split / name)
+        assert height % 8 == width % 8 == 0
+    assert source.photograph(0).shape == (*image_size(SAMPLES / split / source.names[0]), 3)
+
+
+def test_every_bundled_photograph_is_attributed_and_all_are_small():
+    photographs = list_images(SAMPLES)
+    rows = [line for line in (SAMPLES / "ATTRIBUTION.md").read_text().splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[1:]] == [f"| {p.relative_to(SAMPLES).as_posix()}" for p in photographs]
+    assert all(len(row.split(" | ")) == 4 and "" not in row.split(" | ") for row in rows)
+    assert sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file()) < 4e6
+
+
+def test_an_unknown_bundled_split_is_an_error():
+    with pytest.raises(UserError, match="^config.data.split=.*no such folder"):
+        make_source(data_config(split="test"))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """(folder, photographs) of a tfds data set as array_record, made from encoded PNGs."""
+    import tensorflow_datasets as tfds
+
+    rng = np.random.default_rng(0)
+    photographs = [rng.integers(0, 256, (20 + i, 24, 3), np.uint8) for i in range(4)]
+    photographs.append(rng.integers(0, 256, (10, 24, 3), np.uint8))  # too small for a crop of 16
+
+    def encoded(pixels):
+        Image.fromarray(pixels).save(buffer := BytesIO(), format="PNG")
+        return buffer.getvalue()
+
+    class TinyPhotos(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        MODULE_DOC = "Random photographs."
+
+        def _info(self):
+            image = tfds.features.Image(shape=(None, None, 3))
+            grey = tfds.features.Image(shape=(None, None, 1))
+            features = tfds.features.FeaturesDict({"hr": image, "mirrored": image, "grey": grey, "label": np.int64})
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i, pixels in enumerate(photographs):
+                both = {"hr": encoded(pixels), "mirrored": encoded(pixels[:, ::-1]), "grey": encoded(pixels[..., 0])}
+                yield i, both | {"label": i}
+
+    place = tmp_path_factory.mktemp("tfds")
+    TinyPhotos(data_dir=str(place), file_format="array_record").download_and_prepare()
+    return place, photographs
+
+
+def tfds_source(prepared, **fields):
+    fields = {"name": "tiny_photos", "path": str(prepared[0]), "crop": 16} | fields
+    return make_source(data_config(source="tfds", **fields))
+
+
+def in_order(source, photographs, change=lambda x: x):
+    """The numbers of the photographs in the order in which the source, which shuffles, has them."""
+    known = {change(pixels).tobytes(): number for number, pixels in enumerate(photographs)}
+    return [known[source.read(index).tobytes()] for index in range(len(source))]
+
+
+def test_tfds_without_tensorflow(prepared, caplog):
+    source = tfds_source(prepared)
+    order = in_order(source, prepared[1])
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    small = order.index(4)
+    np.testing.assert_array_equal(source.photograph(small), prepared[1][order[(small + 1) % 5]])
+    assert f"skipped tiny_photos[{small}]: too small: 24x10" in caplog.text
+    assert "tensorflow" not in sys.modules
+
+
+def test_tfds_features_and_splits(prepared):
+    mirrored = tfds_source(prepared, feature="mirrored")
+    assert sorted(in_order(mirrored, prepared[1], lambda x: x[:, ::-1])) == [0, 1, 2, 3, 4]
+    grey = tfds_source(prepared, feature="grey")
+    assert sorted(in_order(grey, prepared[1], lambda x: x[..., :1].repeat(3, axis=-1))) == [0, 1, 2, 3, 4]
+    first = tfds_source(prepared, split="train[:3]")
+    assert len(first) == 3
+    marks = {source.fingerprint for source in (tfds_source(prepared), mirrored, grey, first)}
+    assert len(marks) == 4 and tfds_source(prepared).fingerprint in marks
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"name": "no_such_set"}, "config.data.name='no_such_set': not found"),
+        ({"name": ""}, "config.data.name=''"),
+        ({"name": "tiny_photos/no_such_config"}, "config.data.name='tiny_photos/no_such_config'"),
+        ({"split": "test"}, "test"),
+        ({"split": "train[:0]"}, "config.data.split='train.:0.': empty"),
+        ({"feature": "label"}, "config.data.feature='label': must be one of hr, mirrored, grey"),
+    ],
+)
+def test_tfds_refuses(prepared, fields, reason):
+    with pytest.raises(UserError, match=reason) as caught:
+        tfds_source(prepared, **fields)
+    assert "\n" not in str(caught.value)
