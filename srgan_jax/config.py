@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,37 +10,45 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from srgan_jax import losses
 from srgan_jax.errors import UserError
-from srgan_jax.models.vgg import layer_names
+from srgan_jax.models import build, layers, srresnet, vgg
+from srgan_jax.ops.bicubic import PADDING
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
 FREE = ("steps", "init_from", "data.path", "data.threads", "data.cache_mb", "log", "checkpoint", "validation")
 
 CHOICES = {
-    "scale": (2, 3, 4, 8),
-    "dtype": ("float32", "bfloat16"),
+    "scale": tuple(srresnet.STAGES),
+    "dtype": tuple(build.DTYPES),
     "data.source": ("bundled", "folder", "tfds"),
     "data.pipeline": ("host", "device"),
-    "data.boundary": ("symmetric", "clamp"),
-    "generator.name": ("srresnet",),
-    "generator.norm": ("batch", "none"),
-    "generator.prelu": ("shared", "channel"),
-    "generator.output": ("none", "tanh"),
-    "generator.skip": ("none", "bicubic"),
-    "discriminator.name": ("none", "srgan"),
-    "discriminator.norm": ("batch", "none"),
-    "loss.pixel.kind": ("mse", "l1", "charbonnier"),
-    "loss.feature.network": ("vgg19", "vgg16"),
-    "loss.feature.channels": ("mean", "sum"),
-    "loss.feature.origin": ("caffe", "torchvision"),
-    "loss.adversarial.kind": ("nonsaturating", "minimax", "lsgan", "hinge", "relativistic", "wgan-gp"),
+    "data.boundary": tuple(PADDING),
+    "generator.name": tuple(build.GENERATORS),
+    "generator.norm": layers.NORMS,
+    "generator.prelu": layers.PRELUS,
+    "generator.output": srresnet.OUTPUTS,
+    "generator.skip": srresnet.SKIPS,
+    "discriminator.name": tuple(build.DISCRIMINATORS),
+    "discriminator.norm": layers.NORMS,
+    "loss.pixel.kind": losses.PIXEL_KINDS,
+    "loss.feature.network": vgg.NETWORKS,
+    "loss.feature.channels": losses.CHANNEL_KINDS,
+    "loss.feature.origin": vgg.ORIGINS,
+    "loss.adversarial.kind": losses.ADVERSARIAL_KINDS,
     "optimizer.schedule": ("constant", "step", "cosine"),
 }
 POSITIVE = (
     "steps steps_per_call batch_size data.crop data.tile data.threads generator.blocks generator.features "
     "generator.first_kernel generator.last_kernel discriminator.features discriminator.dense "
-    "discriminator.updates log.every checkpoint.every checkpoint.keep optimizer.learning_rate"
+    "discriminator.updates log.every checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor "
+    "optimizer.eps validation.images loss.feature.scale"
 ).split()
+NOT_NEGATIVE = (
+    "seed data.cache_mb optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight "
+    "loss.adversarial.weight loss.adversarial.gradient_penalty loss.tv.weight"
+).split()
+FRACTIONS = ("optimizer.b1", "optimizer.b2", "ema")  # in [0, 1)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -83,6 +92,8 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
         values(argv)
+        if not isinstance(values.config, ConfigDict):
+            raise TypeError("get_config() must return a ConfigDict")
         return values.config
     except Exception as error:  # without overrides, whatever a config file's own code raises
         lines = (str(error).strip() or type(error).__name__).splitlines()
@@ -94,22 +105,35 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
 def check(config: ConfigDict) -> None:
     """Raises UserError, naming the field, for values that cannot work."""
     flat = flatten(config)
-    missing = [field for field in (*CHOICES, *POSITIVE) if field not in flat]
+    missing = [field for field in (*CHOICES, *POSITIVE, *NOT_NEGATIVE, *FRACTIONS) if field not in flat]
     if missing:
         raise UserError(f"config.{missing[0]}: missing; let the config start from configs/base.py")
     for field, choices in CHOICES.items():
         if flat[field] not in choices:
             raise UserError(f"config.{field}={flat[field]!r}: must be one of {', '.join(map(str, choices))}")
-    for field in POSITIVE:
-        if not flat[field] > 0:
-            raise UserError(f"config.{field}={flat[field]}: must be greater than 0")
+    ranges = [(POSITIVE, "greater than 0", lambda x: x > 0), (NOT_NEGATIVE, "0 or greater", lambda x: x >= 0)]
+    for fields, wanted, fits in (*ranges, (FRACTIONS, "in [0, 1)", lambda x: 0 <= x < 1)):
+        for field in fields:
+            if not (isinstance(flat[field], int | float) and math.isfinite(flat[field]) and fits(flat[field])):
+                raise UserError(f"config.{field}={flat[field]}: must be {wanted}")
     for field in ("generator.first_kernel", "generator.last_kernel"):
         if flat[field] % 2 == 0:
             raise UserError(f"config.{field}={flat[field]}: must be odd")
     c = config
-    layers = layer_names(c.loss.feature.network)
-    if c.loss.feature.layer not in layers:
-        raise UserError(f"config.loss.feature.layer={c.loss.feature.layer!r}: must be one of {', '.join(layers)}")
+    if c.seed >= 2**32:
+        raise UserError(f"config.seed={c.seed}: must be below 2**32")
+    if c.data.source == "bundled" and c.data.split not in ("train", "validation"):
+        raise UserError(f"config.data.split={c.data.split!r}: the bundled photographs have train and validation")
+    known = vgg.layer_names(c.loss.feature.network)
+    if c.loss.feature.layer not in known:
+        raise UserError(f"config.loss.feature.layer={c.loss.feature.layer!r}: must be one of {', '.join(known)}")
+    smallest = 2 ** (int(c.loss.feature.layer[0]) - 1)  # what the pools before the layer leave a pixel of
+    if c.loss.feature.weight and c.data.crop < smallest:
+        raise UserError(
+            f"config.data.crop={c.data.crop}: loss.feature.layer={c.loss.feature.layer} needs {smallest} or more"
+        )
+    if c.validation.every and 0 < c.validation.crop // c.scale * c.scale < 2 * c.scale + 11:
+        raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {3 * c.scale + 11}")
     if c.data.crop % c.scale:
         raise UserError(f"config.data.crop={c.data.crop}: must be a multiple of config.scale={c.scale}")
     if c.data.pipeline == "device" and c.data.tile < c.data.crop:
@@ -129,10 +153,8 @@ def check(config: ConfigDict) -> None:
         )
     if not any(c.loss[name].weight for name in c.loss):
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
-    if not all(isinstance(boundary, int) for boundary in c.optimizer.boundaries):
-        raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers")
-    if not 0 <= c.ema < 1:
-        raise UserError(f"config.ema={c.ema}: must be in [0, 1)")
+    if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
+        raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
 
 
 def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:

@@ -13,18 +13,26 @@ from srgan_jax import __version__
 
 
 def code_version() -> dict[str, str]:
-    """Versions of this package and of jax, and the commit where the package is run from a checkout ("" elsewhere).
+    """Versions of this package and of jax, the kind of device, and the commit if this is a checkout ("" elsewhere).
 
     A commit with uncommitted changes on top ends in "-dirty".
     """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # the file must be the checkout's own: an environment may lie inside somebody else's repository
+    commit = _git("ls-files", "--error-unmatch", Path(__file__).name) and _git(
+        "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+    )
+    device = jax.devices()[0].device_kind
+    return {"srgan_jax": __version__, "commit": commit, "jax": jax.__version__, "device": device}
+
+
+def _git(*arguments: str) -> str:
+    """What git prints, "" where it fails or there is none."""
     try:
         folder = Path(__file__).parent
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
-        commit = done.stdout.strip() if done.returncode == 0 else ""
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
     except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    return {"srgan_jax": __version__, "commit": commit, "jax": jax.__version__}
+        return ""
 
 
 def digest_files(paths: Iterable[Path]) -> str:

@@ -23,7 +23,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--picture", type=Path, help="write a PNG here: LR | bicubic | runs ... | HR")
     args = parser.parse_args(argv)
 
+    for field, path in (("--json", args.json), ("--picture", args.picture)):
+        if path and (path.is_dir() or not all(parent.is_dir() for parent in path.parents if parent.exists())):
+            raise UserError(f"{field}={path}: no file can be written there")
     generators = [load_generator(run, field="--checkpoint", which=args.which) for run in args.checkpoint]
+    names = [generator.run.resolve().name for generator in generators]
+    if len(set(names)) < len(names):
+        raise UserError(f"--checkpoint: runs need different folder names, not {', '.join(names)}")
     scales = {generator.config.scale for generator in generators}
     if len(scales) > 1:
         raise UserError(f"--checkpoint: the runs are of different scales {sorted(scales)}; evaluate them one by one")
@@ -36,5 +42,5 @@ def main(argv: list[str]) -> int:
         print(f"figures with provenance: {args.json}")
     if args.picture:
         write_png(args.picture, strip(pairs, outputs))
-        print(f"LR | bicubic | {' | '.join(g.run.name for g in generators)} | HR: {args.picture}")
+        print(f"LR | bicubic | {' | '.join(names)} | HR: {args.picture}")
     return 0

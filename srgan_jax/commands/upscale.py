@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+
 from srgan_jax.data.images import BrokenImage, list_images, read_image, write_png
 from srgan_jax.errors import UserError
 from srgan_jax.inference.upscale import make_upscale
@@ -21,6 +23,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     jobs = plan(args.input, args.output)
+    if any(source.resolve() == target.resolve() for source, target in jobs.items()):
+        raise UserError(f"-o: {args.output} would replace what is read from -i; choose another place")
     there = [str(target) for target in jobs.values() if target.exists()]
     if there and not args.overwrite:
         raise UserError(f"-o: {there[0]} is there already; give --overwrite to replace it")
@@ -38,6 +42,10 @@ def main(argv: list[str]) -> int:
             failed += 1
             print(f"{source}: {error}", file=sys.stderr)
             continue
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            failed += 1
+            print(f"{source}: {small.shape[1]}x{small.shape[0]} needs more memory than there is", file=sys.stderr)
+            continue
         sizes = " -> ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (small, large))
         print(f"{source} -> {target}  {sizes}  {time.monotonic() - start:.2f} s")
     if failed == len(jobs):
@@ -46,7 +54,7 @@ def main(argv: list[str]) -> int:
 
 
 def plan(source: Path, output: Path) -> dict[Path, Path]:
-    """Which file becomes which. Pictures that differ only in their ending keep it: a.jpg.png and a.png.png.
+    """Which file becomes which. Where two differ only in their ending all keep it: a.jpg.png and a.png.png.
 
     Raises:
       UserError: no such input, a folder without images, or an output that does not fit.
@@ -57,11 +65,11 @@ def plan(source: Path, output: Path) -> dict[Path, Path]:
             raise UserError(f"-i: {source} holds no image")
         if output.is_file():
             raise UserError(f"-o: {output} is a file, but -i is a folder")
-        plain = [path.relative_to(source).with_suffix(".png") for path in paths]
-        return {
-            path: output / (name if plain.count(name) == 1 else f"{path.relative_to(source)}.png")
-            for path, name in zip(paths, plain, strict=True)
-        }
+        names = [path.relative_to(source) for path in paths]
+        targets = [name.with_suffix(".png") for name in names]
+        if len(set(targets)) < len(targets):
+            targets = [Path(f"{name}.png") for name in names]
+        return {path: output / target for path, target in zip(paths, targets, strict=True)}
     if not source.exists():
         raise UserError(f"-i: {source}: no such file or folder")
     if output.suffix.lower() == ".png":

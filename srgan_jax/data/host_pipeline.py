@@ -27,7 +27,7 @@ def batches(source: Source, *, seed: int, batch_size: int, crop: int) -> grain.M
 
 def stream(dataset: grain.MapDataset, *, start: int, group: int, threads: int) -> Iterator[np.ndarray]:
     """Groups of `group` consecutive batches, uint8[group, batch, crop, crop, 3], from group `start` on, read ahead."""
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * threads // group, 2))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * threads // group, threads))
     iterator = iter(dataset.batch(group).to_iter_dataset(options))
     iterator.set_state({"next_index": start})
     return iterator

@@ -1,5 +1,6 @@
 """Photographs in and out: files to uint8[h, w, 3] and back."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,13 +12,24 @@ Image.init()
 READABLE = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN)
 
 
+# Faults of the machine at the moment, not of the file: to pass the file over would change the samples of a run
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+
+
 class BrokenImage(ValueError):
     """A file that cannot be used as a photograph; the message says why, in a few words."""
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Every file below the folder whose ending Pillow can read, ordered by path."""
-    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    """Every file below the folder, links followed, whose ending Pillow can read; ordered by path."""
+    found, seen = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(root) / name for name in names]
     return sorted(path for path in found if path.suffix.lower() in READABLE)
 
 
@@ -36,7 +48,7 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers
-        raise BrokenImage(_reason(error)) from error
+        raise _broken(error) from error
     return (width, height) if turned else (height, width)
 
 
@@ -60,7 +72,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
                 image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
     except Exception as error:
-        raise BrokenImage(_reason(error)) from error
+        raise _broken(error) from error
 
 
 def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -75,7 +87,9 @@ def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _reason(error: Exception) -> str:
+def _broken(error: Exception) -> BrokenImage:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSING:
+        raise error
     if type(error).__name__ == "UnidentifiedImageError":
-        return "not an image that can be read"
-    return " ".join((str(error) or type(error).__name__).split())[:120]
+        return BrokenImage("not an image that can be read")
+    return BrokenImage(" ".join((str(error) or type(error).__name__).split())[:120])

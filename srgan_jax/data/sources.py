@@ -95,8 +95,10 @@ def make_source(data: ConfigDict) -> Source:
     return folder_source(SAMPLES / data.split, data.crop, "config.data.split", cache_mb)
 
 
-def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: int = 0) -> Source:
-    """The usable images below a folder; the others are reported by name."""
+def folder_source(
+    folder: str | Path, min_side: int, field_name: str, cache_mb: int = 0, crop_field: str = "config.data.crop"
+) -> Source:
+    """The usable images below a folder; the others are reported by name. Both fields are named in messages."""
     root = Path(folder)
     if not str(folder) or not root.is_dir():
         raise UserError(f"{field_name}={str(folder)!r}: no such folder")
@@ -114,17 +116,15 @@ def folder_source(folder: str | Path, min_side: int, field_name: str, cache_mb: 
         except BrokenImage as error:
             skipped.append((path, str(error)))
     if not usable:
-        raise UserError(
-            f"config.data.crop={min_side}: larger than every image in {folder} (largest short side: {largest})"
-        )
+        raise UserError(f"{crop_field}={min_side}: larger than every image in {folder} (largest short side: {largest})")
     for path, reason in skipped:
         log.warning("skipped %s: %s", path, reason)
     names = [path.relative_to(root).as_posix() for path in usable]
-    sizes = [path.stat().st_size for path in usable]
+    marks = [_mark(path) for path in usable]
     return Source(
         names,
         lambda index: read_image(usable[index]),
-        _fingerprint(list(zip(names, sizes, strict=True))),
+        _fingerprint(list(zip(names, marks, strict=True))),
         min_side,
         cache_mb * 1_000_000,
     )
@@ -138,7 +138,7 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
         builder = tfds.builder(data.name, data_dir=data.path or None)
         records = builder.as_data_source(split=data.split)
     except Exception as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"config.data.name={data.name!r}: not found or not prepared as array_record ({first})"
         ) from error
@@ -158,6 +158,14 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
         raise UserError(f"config.data.split={data.split!r}: empty in {data.name}")
     mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])
     return Source(names, read, mark, data.crop, cache_mb * 1_000_000)
+
+
+def _mark(path: Path) -> tuple[int, str]:
+    """Size and a hash of the last 4 KB: what tells a file from another without reading all of it."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - 4096, 0))
+        return size, hashlib.sha256(file.read()).hexdigest()
 
 
 def _fingerprint(facts: list) -> str:

@@ -41,7 +41,12 @@ def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary:
         origin["lr"] = f"MATLAB bicubic, boundary {boundary}"
         lr = [imresize(image, scale=1 / scale, boundary=boundary) for image in hr]
     else:
-        by_stem = {path.stem: path for path in _images(lr_folder, "--lr")}
+        lr_images = _images(lr_folder, "--lr")
+        by_stem = {path.stem: path for path in lr_images}
+        for stems in ([path.stem for path in lr_images], [path.stem for path in paths]):
+            twice = [stem for stem in stems if stems.count(stem) > 1]
+            if twice:
+                raise UserError(f"--lr={lr_folder}: two images are named {twice[0]}; HR and LR are matched by that")
         missing = [path.name for path in paths if path.stem not in by_stem]
         if missing:
             raise UserError(f"--lr={lr_folder}: nothing there for {missing[0]} of --hr (matched without ending)")
@@ -54,7 +59,7 @@ def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary:
             raise UserError(f"--lr: {path.stem}: HR and LR are {sizes}, not {scale} to 1")
         if min(large.shape[:2]) < 2 * scale + 11:
             raise UserError(f"--hr: {path}: too small to be measured")
-    return Pairs([path.name for path in paths], hr, lr, origin)
+    return Pairs([path.relative_to(hr_folder).as_posix() for path in paths], hr, lr, origin)
 
 
 def evaluate(generators: Sequence[Generator], pairs: Pairs) -> tuple[dict[str, Any], list[list[Picture]]]:
@@ -67,7 +72,7 @@ def evaluate(generators: Sequence[Generator], pairs: Pairs) -> tuple[dict[str, A
         outputs.append([upscale(generator.variables, lr) for lr in pairs.lr])
         methods.append(
             {
-                "name": generator.run.name,
+                "name": generator.run.resolve().name,
                 "run": str(generator.run),
                 "step": generator.step,
                 "weights_sha256": digest_tree(generator.variables),

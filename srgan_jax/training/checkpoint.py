@@ -1,6 +1,5 @@
 """Orbax checkpoints of a run, and what else reads them: resuming, warm starts, evaluation."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,27 +35,38 @@ class Checkpoints:
             best_fn=_metric,  # without it the metrics are not written
             cleanup_tmp_directories=True,
         )
-        folder = Path(workdir).absolute() / "checkpoints"
-        self.manager = ocp.CheckpointManager(folder, options=options, item_names=("state", "meta"))
+        self.folder = Path(workdir).absolute() / "checkpoints"
+        self.manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "meta"))
 
     def save(self, step: int, state: GanState, meta: dict[str, Any], metrics: dict[str, float] | None) -> None:
         items = args.Composite(state=args.StandardSave(_tree(state)), meta=args.JsonSave(meta))
         self.manager.save(step, args=items, metrics=metrics)
 
-    def restore(self, template: GanState) -> tuple[GanState, dict[str, Any]] | None:
-        """The newest checkpoint laid out as `template` is, with its meta; None where there is none."""
+    def restore(self, template: GanState) -> tuple[GanState, dict[str, Any]]:
+        """The newest checkpoint, laid out as `template` is, and its meta. There must be one.
+
+        Raises:
+          UserError: it is damaged.
+        """
         step = self.manager.latest_step()
-        if step is None:
-            return None
+        assert step is not None
         wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(template))
         items = args.Composite(state=args.StandardRestore(wanted), meta=args.JsonRestore())
-        saved = self.manager.restore(step, args=items)
+        try:
+            saved = self.manager.restore(step, args=items)
+        except Exception as error:  # Orbax raises many kinds on damaged files
+            raise damaged(self.folder / str(step), error) from error
         return serialization.from_state_dict(template, _with_none(saved["state"], template)), saved["meta"]
 
     def close(self) -> None:
         """Waits for the save in flight; an error in it is raised here."""
         self.manager.wait_until_finished()
         self.manager.close()
+
+
+def damaged(checkpoint: Path, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return UserError(f"{checkpoint}: damaged ({reason}); move it away to go on from an older one")
 
 
 def _metric(metrics: dict[str, float]) -> float:
@@ -105,8 +115,10 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
     if not path.is_file():
         raise UserError(f"{field}={run}: not a run (no config.json in it); give the --workdir of a training run")
     try:
-        return configs.from_json(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        config = configs.from_json(path.read_text())
+        configs.check(config)
+        return config
+    except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
         raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
 
 
@@ -116,7 +128,7 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
     `field` names the argument in messages.
 
     Raises:
-      UserError: the folder is no run, or has no checkpoint yet.
+      UserError: the folder is no run, has no checkpoint yet, or the checkpoint is damaged.
     """
     config = load_config(run, field)
     if not has_checkpoint(run):
@@ -137,7 +149,10 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
         wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), {"g": wanted})
         restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
         request = args.PyTreeRestore(wanted, restore_args=restore_args, partial_restore=True)
-        saved = manager.restore(step, args=args.Composite(state=request))["state"]["g"]
+        try:
+            saved = manager.restore(step, args=args.Composite(state=request))["state"]["g"]
+        except Exception as error:
+            raise damaged(folder / str(step), error) from error
     params = saved.get("ema_params", saved["params"])
     variables = {"params": params, "batch_stats": saved.get("batch_stats", {})}
     return Generator(network, variables, config, step, Path(run))

@@ -1,10 +1,12 @@
 """A whole run: build, resume, train, validate, save."""
 
+import fcntl
 import logging
+import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from srgan_jax.training.state import GanState, create_state
 from srgan_jax.training.steps import make_call, make_update
 from srgan_jax.training.validate import Validation
 from srgan_jax.training.writers import Progress, Writer
-from srgan_jax.weights.vgg_file import load_vgg, random_vgg
+from srgan_jax.weights.vgg_file import digest, load_vgg, random_vgg
 
 log = logging.getLogger(__name__)
 
@@ -38,46 +40,54 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     Raises:
       UserError: before anything is written, for input that cannot work.
     """
+    _refuse_workdir(workdir)
     mesh = parallel.make_mesh(config.batch_size)
     source = make_source(config.data)
     vgg = build_features(config)
-    feature_params = parallel.place(_feature_params(config, vgg), parallel.replicated(mesh))
+    feature_params = _feature_params(config, vgg)
+    facts = {"photographs": source.fingerprint, "feature weights": digest(feature_params)}
+    feature_params = parallel.place(feature_params, parallel.replicated(mesh))
     validation = Validation(config) if config.validation.every else None
     generator = build_generator(config)
     state = create_state(config, generator, build_discriminator(config))
     state = parallel.place(state, parallel.replicated(mesh))
-
-    if has_checkpoint(workdir):
+    resumed = has_checkpoint(workdir)
+    if resumed:
         _refuse_changes(config, workdir)
     elif config.init_from:
         state = _warm_start(state, config, mesh)
     feed = make_feed(config, source)
-    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    restored = checkpoints.restore(state)
-    if restored:
-        state, meta = restored
-        if meta["fingerprint"] != source.fingerprint:
-            raise UserError(f"config.data: {workdir} was trained on other photographs; use another --workdir")
-    _describe(config, state, workdir)
+    source.photograph(0)  # refuses a source without one that can be read
 
-    start = int(state.g.step)
-    if start >= config.steps:
-        log.info("%s is complete: step %d of %d", workdir, start, config.steps)
-        checkpoints.close()
-        return state
-    log.info("%s from step %d to %d", workdir, start, config.steps)
-    fed = _placed(feed.start(start // config.steps_per_call), feed.batched, mesh)
-    batch = next(fed)
-    call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
-    began = time.monotonic()
-    call = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, feature_params, batch).compile()
-    log.info("compiled in %.1f s", time.monotonic() - began)
-    upscale = make_upscale(generator)
-    writer = Writer(workdir, step=start, tensorboard=config.log.tensorboard)
-    progress = Progress(writer, config, start)
-    meta = {"fingerprint": source.fingerprint, "config": config.to_dict(), "code": code_version()}
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        stack.enter_context(_lock(workdir))
+        checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
+        if resumed:
+            state, meta = checkpoints.restore(state)
+            for name, value in facts.items():
+                if meta["facts"][name] != value:
+                    raise UserError(f"--workdir={workdir}: the run began with other {name}; use another --workdir")
+        _describe(config, state, workdir)
+        meta = {"facts": facts, "config": config.to_dict(), "code": code_version()}
+        start = int(state.g.step)
+        if start >= config.steps:
+            log.info("%s is complete: step %d of %d", workdir, start, config.steps)
+            return state
+        if config.init_from and not resumed:  # from here on the other run may change
+            checkpoints.save(0, state, meta, None)
 
-    with closing(writer), closing(checkpoints), _stop_signals() as stop:
+        log.info("%s from step %d to %d", workdir, start, config.steps)
+        fed = _placed(feed.start(start // config.steps_per_call), feed.batched, mesh)
+        batch = next(fed)
+        call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
+        began = time.monotonic()
+        call = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, feature_params, batch).compile()
+        log.info("compiled in %.1f s", time.monotonic() - began)
+        upscale = make_upscale(generator)
+        writer = stack.enter_context(closing(Writer(workdir, step=start, tensorboard=config.log.tensorboard)))
+        progress = Progress(writer, config, start)
+
         unread = None
         for step in range(start + config.steps_per_call, config.steps + 1, config.steps_per_call):
             state, metrics = call(state, feature_params, batch)
@@ -106,6 +116,24 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
                 break
     log.info("%s at step %d of %d", "stopped by a signal" if stop else "done", step, config.steps)
     return state
+
+
+def _refuse_workdir(workdir: Path) -> None:
+    existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"--workdir={workdir}: {existing} is no folder that can be written to")
+
+
+@contextmanager
+def _lock(workdir: Path) -> Iterator[None]:
+    """Two processes writing one run would damage it. The lock goes with the process, however it ends."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"--workdir={workdir}: another process is training there") from error
+        yield
 
 
 def _feature_params(config: ConfigDict, vgg: VGG | None) -> Any:

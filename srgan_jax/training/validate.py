@@ -1,5 +1,6 @@
 """Validation while training: PSNR and SSIM on whole photographs, and a picture to look at."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax import metrics
 from srgan_jax.data.sources import SAMPLES, folder_source
+from srgan_jax.errors import UserError
 from srgan_jax.inference.pictures import Picture, centre, comparison
 from srgan_jax.inference.upscale import Upscale
 from srgan_jax.ops.bicubic import imresize
@@ -24,9 +26,12 @@ class Validation:
     def __init__(self, config: ConfigDict) -> None:
         field = "config.validation.path"
         v = config.validation
-        source = folder_source(v.path or SAMPLES / "validation", max(v.crop, MIN_SIDE), field)
+        folder, side = v.path or SAMPLES / "validation", max(v.crop, MIN_SIDE)
+        source = folder_source(folder, side, field, crop_field="config.validation.crop")
         self.scale = config.scale
-        photographs = [source.photograph(i) for i in range(min(v.images, len(source)))]
+        photographs = list(islice(source.usable(), v.images))
+        if not photographs:
+            raise UserError(f"{field}={folder}: not one photograph there can be read")
         self.hr = [centre(image, v.crop, self.scale) for image in photographs]
         self.lr = [imresize(hr, scale=1 / self.scale, boundary=config.data.boundary) for hr in self.hr]
 

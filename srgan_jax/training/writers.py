@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from srgan_jax.data.images import write_png
+from srgan_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Writer:
         if tensorboard:
             from tensorboardX import SummaryWriter
 
-            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self.lines.write(json.dumps({"step": step, **values}) + "\n")
@@ -82,8 +84,14 @@ class Progress:
         self.away += time.monotonic() - start
 
     def add(self, step: int, metrics: dict[str, Any]) -> None:
-        """One call's figures, still on the device; every `log.every` steps a line."""
+        """One call's figures, still on the device; every `log.every` steps a line.
+
+        Raises:
+          UserError: one is not finite. What is saved is from before.
+        """
         for name, value in jax.device_get(metrics).items():
+            if not math.isfinite(value):
+                raise UserError(f"{name} is {value} at step {step}: training has diverged; lower the learning rate")
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
         self.count += 1
         if step % self.config.log.every:

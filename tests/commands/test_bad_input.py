@@ -1,9 +1,12 @@
 """Bad input: exit code 2 and one line that names the file or field; nothing is written."""
 
+import fcntl
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, command, train
+from running import ROOT, command, spawn, train
 
 from srgan_jax.__main__ import main
 
@@ -66,6 +69,45 @@ def test_train_refuses_a_missing_config(tmp_path, capsys):
     assert "--config=nowhere.py: no such file" in line
 
 
+def test_train_refuses_a_workdir_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert f"--workdir={workdir}" in refusal(capsys, command("tiny", workdir))
+
+
+def test_train_refuses_a_workdir_in_use(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another process is training there" in refusal(capsys, command("tiny", tmp_path / "run"))
+
+
+def test_training_that_diverges_stops_and_saves_nothing(tmp_path, capsys):
+    fields = ("optimizer.learning_rate=1e30", "generator.norm=none", "validation.every=0", "checkpoint.every=10")
+    capsys.readouterr()
+    assert main(command("tiny", tmp_path / "run", *fields)) == 2
+    assert "lower the learning rate" in capsys.readouterr().err.splitlines()[-1]
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, run):
+    """In a process of its own: Orbax leaves unawaited coroutines behind, of which Python tells at exit."""
+    shutil.copytree(run, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints" / "2" / "state" / "ocdbt.process_0" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    process = spawn(["evaluate", "--checkpoint", str(tmp_path / "run")])
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in output
+    assert any("checkpoints/2: damaged" in line and "move it away" in line for line in output.splitlines())
+
+
+def test_a_damaged_config_is_named(tmp_path, capsys, run):
+    shutil.copytree(run, tmp_path / "run")
+    for text in ("{}", "[1]", "{", "\xff"):
+        (tmp_path / "run" / "config.json").write_text(text)
+        assert "config.json: damaged" in refusal(capsys, ["evaluate", "--checkpoint", str(tmp_path / "run")])
+
+
 def test_train_says_how_to_get_feature_weights(tmp_path, capsys):
     line = refusal(capsys, command("tiny", tmp_path / "run", "loss.feature.weight=1"))
     assert ".npz" in line and ".safetensors" in line and "README" in line
@@ -95,7 +137,7 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
     train("tiny", tmp_path / "run", *fields)
     Image.fromarray(np.ones((40, 50, 3), np.uint8)).save(pictures / "another.png")
     line = refusal(capsys, command("tiny", tmp_path / "run", *fields, "steps=4"))
-    assert "trained on other photographs" in line
+    assert "began with other photographs" in line
 
 
 @pytest.mark.parametrize(

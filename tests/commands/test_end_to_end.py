@@ -88,7 +88,7 @@ def test_upscale_a_folder_with_a_broken_picture(runs, tmp_path, capsys):
     for path in (tmp_path / "out").rglob("*.png"):
         with Image.open(path) as picture:
             sizes[path.relative_to(tmp_path / "out").as_posix()] = picture.size
-    assert sizes == {"a.png.png": (28, 36), "a.jpg.png": (28, 36), "sub/b.png": (4, 4)}
+    assert sizes == {"a.png.png": (28, 36), "a.jpg.png": (28, 36), "sub/b.png.png": (4, 4)}
     assert main(arguments) == 2 and "there already" in capsys.readouterr().err
 
 
