@@ -140,7 +140,8 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"config.data.name={data.name!r}: not found or not prepared as array_record ({first})"
+            f"config.data.name={data.name!r}: not found, not prepared as array_record, or without "
+            f"config.data.split={data.split!r} ({first})"
         ) from error
     features = builder.info.features
     images = [name for name, item in features.items() if isinstance(item, tfds.features.Image)]
@@ -154,8 +155,6 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
         return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
 
     names = [f"{data.name}[{index}]" for index in range(len(records))]
-    if not names:
-        raise UserError(f"config.data.split={data.split!r}: empty in {data.name}")
     mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])
     return Source(names, read, mark, data.crop, cache_mb * 1_000_000)
 
