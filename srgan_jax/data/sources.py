@@ -144,7 +144,7 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
             f"config.data.split={data.split!r} ({first})"
         ) from error
     features = builder.info.features
-    images = [name for name, item in features.items() if isinstance(item, tfds.features.Image)]
+    images = sorted(name for name, item in features.items() if isinstance(item, tfds.features.Image))
     wanted = [data.feature] if data.feature else [n for n in ("hr", "image") if n in images][:1] or images
     if len(wanted) > 1 or not set(wanted) <= set(images) or not images:
         raise UserError(f"config.data.feature={data.feature!r}: must be one of {', '.join(images) or '(none)'}")
