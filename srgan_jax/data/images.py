@@ -48,7 +48,7 @@ def image_size(path: Path) -> tuple[int, int]:
             turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers
-        raise _broken(error) from error
+        raise broken(error) from error
     return (width, height) if turned else (height, width)
 
 
@@ -72,7 +72,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
                 image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
     except Exception as error:
-        raise _broken(error) from error
+        raise broken(error) from error
 
 
 def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -87,7 +87,8 @@ def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _broken(error: Exception) -> BrokenImage:
+def broken(error: Exception) -> BrokenImage:
+    """What decoding raised, as the photograph's fault; raises it again where it is the machine's."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSING:
         raise error
     if type(error).__name__ == "UnidentifiedImageError":

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from srgan_jax.data.images import BrokenImage, image_size, list_images, read_image
+from srgan_jax.data.images import BrokenImage, broken, image_size, list_images, read_image
 from srgan_jax.errors import UserError
 
 SAMPLES = Path(__file__).parent / "samples"  # the bundled photographs: train/ and validation/
@@ -151,8 +151,11 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
     name = wanted[0]
 
     def read(index: int) -> np.ndarray:
-        image: Any = np.asarray(records[index][name])
-        return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+        try:
+            image: Any = np.asarray(records[index][name])
+            return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+        except Exception as error:  # tfds keeps the bytes of a file as they came, and decodes them only here
+            raise broken(error) from error
 
     names = [f"{data.name}[{index}]" for index in range(len(records))]
     mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])

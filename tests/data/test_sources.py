@@ -186,12 +186,13 @@ def prepared(tmp_path_factory):
                 return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
             def _split_generators(self, dl_manager):
-                return {"train": self._generate_examples()}
+                return {"train": self._generate_examples(), "damaged": self._generate_examples(cut_short=1)}
 
-            def _generate_examples(self):
+            def _generate_examples(self, cut_short=None):
                 for i, pixels in enumerate(photographs):
                     views = {"hr": pixels, "mirrored": pixels[:, ::-1], "grey": pixels[..., 0]}
-                    yield i, {name: encoded(view) for name, view in views.items()} | {"label": i}
+                    end = 200 if i == cut_short else None
+                    yield i, {name: encoded(view)[:end] for name, view in views.items()} | {"label": i}
 
     place = tmp_path_factory.mktemp("tfds")
     TinyPhotos(data_dir=str(place), file_format="array_record").download_and_prepare()
@@ -217,6 +218,13 @@ def test_tfds_without_tensorflow(prepared, caplog):
     np.testing.assert_array_equal(source.photograph(small), prepared[1][order[(small + 1) % 5]])
     assert f"skipped tiny_photos[{small}]: too small: 24x10" in caplog.text
     assert "tensorflow" not in sys.modules
+
+
+def test_tfds_replaces_what_cannot_be_decoded(prepared, caplog):
+    source = tfds_source(prepared, split="damaged")
+    read = {source.photograph(index).tobytes() for index in range(5)}
+    assert read == {prepared[1][number].tobytes() for number in (0, 2, 3)}
+    assert len(caplog.records) == 2  # the damaged one and the small one
 
 
 def test_tfds_features_and_splits(prepared):
