@@ -134,21 +134,28 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
     """A prepared tfds data set, read without TensorFlow through `as_data_source` (array_record files)."""
     import tensorflow_datasets as tfds  # seconds to import, and only needed here
 
-    try:
-        builder = tfds.builder(data.name, data_dir=data.path or None)
-        records = builder.as_data_source(split=data.split)
-    except Exception as error:
+    def refuse(error: Exception) -> UserError:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
+        return UserError(
             f"config.data.name={data.name!r}: not found, not prepared as array_record, or without "
             f"config.data.split={data.split!r} ({first})"
-        ) from error
+        )
+
+    try:
+        builder = tfds.builder(data.name, data_dir=data.path or None)
+    except Exception as error:
+        raise refuse(error) from error
     features = builder.info.features
     images = sorted(name for name, item in features.items() if isinstance(item, tfds.features.Image))
     wanted = [data.feature] if data.feature else [n for n in ("hr", "image") if n in images][:1] or images
     if len(wanted) > 1 or not set(wanted) <= set(images) or not images:
         raise UserError(f"config.data.feature={data.feature!r}: must be one of {', '.join(images) or '(none)'}")
     name = wanted[0]
+    others = {n: tfds.decode.SkipDecoding() for n in images if n != name}  # such as the LR that DIV2K comes with
+    try:
+        records = builder.as_data_source(split=data.split, decoders=others)
+    except Exception as error:
+        raise refuse(error) from error
 
     def read(index: int) -> np.ndarray:
         try:
