@@ -31,10 +31,11 @@ def get_config() -> ConfigDict:
     c.data.cache_mb = 2048  # host: decoded photographs kept in memory, in MB (0 = none)
 
     c.generator = ConfigDict()
-    c.generator.name = "srresnet"
+    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's; of the fields below only blocks and features)
     c.generator.blocks = 16
     c.generator.features = 64
     c.generator.norm = "batch"  # batch | none
+    c.generator.norm_epsilon = 1e-5  # torch has 1e-5, Keras 1e-3
     c.generator.prelu = "shared"  # one slope per layer: shared | per channel: channel
     c.generator.output = "none"  # none | tanh
     c.generator.skip = "none"  # none | bicubic: the network adds to a bicubic enlargement
@@ -55,6 +56,7 @@ def get_config() -> ConfigDict:
     c.loss.pixel.weight = 1.0
     c.loss.feature = ConfigDict()
     c.loss.feature.weight = 0.0
+    c.loss.feature.weight_for = "caffe"  # weights that weight and scale were chosen for: caffe | torchvision
     c.loss.feature.network = "vgg19"  # vgg19 | vgg16
     c.loss.feature.layer = "5.4"  # i.j: the j-th convolution before the i-th max-pool
     c.loss.feature.after_relu = True
@@ -93,4 +95,5 @@ def get_config() -> ConfigDict:
     c.validation.path = ""  # folder of HR images; "" = the held-out bundled photographs
     c.validation.images = 10  # at most so many, the first by name
     c.validation.crop = 0  # measured on the centre square of this side (0 = whole images)
+    c.validation.lpips = ""  # alex | vgg (after `srgan convert lpips`) or a weights file of it; "" = not measured
     return c.lock()  # an experiment that sets a field which is not here is refused

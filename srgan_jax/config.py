@@ -35,12 +35,13 @@ CHOICES = {
     "loss.feature.network": vgg.NETWORKS,
     "loss.feature.channels": losses.CHANNEL_KINDS,
     "loss.feature.origin": vgg.ORIGINS,
+    "loss.feature.weight_for": vgg.ORIGINS,
     "loss.adversarial.kind": losses.ADVERSARIAL_KINDS,
     "optimizer.schedule": ("constant", "step", "cosine"),
 }
 POSITIVE = (
     "steps steps_per_call batch_size data.crop data.tile data.threads generator.blocks generator.features "
-    "generator.first_kernel generator.last_kernel discriminator.features discriminator.dense "
+    "generator.first_kernel generator.last_kernel generator.norm_epsilon discriminator.features discriminator.dense "
     "discriminator.updates log.every checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor "
     "optimizer.eps validation.images loss.feature.scale"
 ).split()

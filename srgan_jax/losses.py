@@ -62,6 +62,21 @@ def total_variation(sr: Images) -> Scalar:
     return jnp.mean(jnp.sum(dy, axis=(1, 2, 3)) + jnp.sum(dx, axis=(1, 2, 3)))
 
 
+def discriminator_verdict(kind: str, real_logits: Logits, fake_logits: Logits) -> dict[str, Scalar]:
+    """How far D tells the two apart: "accuracy", the share of both it is right about, and "margin", of mean logits.
+
+    Right is beyond D's own threshold: 0, for lsgan 1/2, for the relativistic and wgan-gp the other side's mean.
+    """
+    real, fake = _float32(real_logits), _float32(fake_logits)
+    margin = jnp.mean(real) - jnp.mean(fake)
+    if kind in ("relativistic", "wgan-gp"):
+        above, below = real > jnp.mean(fake), fake < jnp.mean(real)
+    else:
+        threshold = 0.5 if kind == "lsgan" else 0.0
+        above, below = real > threshold, fake < threshold
+    return {"accuracy": (jnp.mean(above) + jnp.mean(below)) / 2, "margin": margin}
+
+
 def generator_adversarial(kind: str, fake_logits: Logits, real_logits: Logits | None = None) -> Scalar:
     """What the generator minimises, from D's logits of any shape.
 
@@ -124,40 +139,35 @@ def gradient_penalty(critic: Callable[[Images], Logits], real: Images, fake: Ima
 
 
 def generator_terms(
-    sr: Images,
     hr: Images,
     *,
     config_loss: ConfigDict,
     features: Callable[[Images], Images] | None,
     fake_logits: Callable[[Images], Logits] | None,
     real_logits: Logits | None = None,
-) -> dict[str, Scalar]:
-    """The generator's terms, not yet weighted, by name in TERMS; one of weight zero is never computed.
+) -> dict[str, Callable[[Images], Scalar]]:
+    """The generator's terms as functions of sr, not yet weighted, by name in TERMS; one of weight zero is not there.
 
-    sr, hr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale,
+    hr, sr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale,
     channels}, adversarial.{kind, weight} and tv.{weight}. features: phi, images to features.
     fake_logits: D as a function of sr. real_logits: D's of hr, for the relativistic loss.
     Raises ValueError if a term with a weight lacks its function.
     """
-    terms = {}
-    if config_loss.pixel.weight:
-        terms["pixel"] = pixel_loss(config_loss.pixel.kind, sr, hr)
-    if config_loss.feature.weight:
+    pixel, feature, adversarial = config_loss.pixel, config_loss.feature, config_loss.adversarial
+    terms: dict[str, Callable[[Images], Scalar]] = {}
+    if pixel.weight:
+        terms["pixel"] = lambda sr: pixel_loss(pixel.kind, sr, hr)
+    if feature.weight:
         if features is None:
             raise ValueError("loss.feature.weight is not zero, but there is no feature network")
-        phi_sr, phi_hr = features(sr), features(hr)  # not as one batch: only SR's needs a backward pass
-        terms["feature"] = feature_loss(
-            phi_sr,
-            jax.lax.stop_gradient(phi_hr),
-            scale=config_loss.feature.scale,
-            channels=config_loss.feature.channels,
-        )
-    if config_loss.adversarial.weight:
+        phi_hr = jax.lax.stop_gradient(features(hr))  # not as one batch with SR: only SR's needs a backward pass
+        terms["feature"] = lambda sr: feature_loss(features(sr), phi_hr, scale=feature.scale, channels=feature.channels)
+    if adversarial.weight:
         if fake_logits is None:
             raise ValueError("loss.adversarial.weight is not zero, but there is no discriminator")
-        terms["adversarial"] = generator_adversarial(config_loss.adversarial.kind, fake_logits(sr), real_logits)
+        terms["adversarial"] = lambda sr: generator_adversarial(adversarial.kind, fake_logits(sr), real_logits)
     if config_loss.tv.weight:
-        terms["tv"] = total_variation(sr)
+        terms["tv"] = total_variation
     return terms
 
 

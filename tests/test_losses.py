@@ -170,6 +170,17 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     np.testing.assert_allclose(value, (2.0**2 + 1.0**2) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "accuracy"),
+    [("nonsaturating", 5 / 6), ("hinge", 5 / 6), ("lsgan", 4 / 6), ("relativistic", 5 / 6), ("wgan-gp", 5 / 6)],
+)
+def test_the_verdict_counts_what_lies_beyond_the_kinds_threshold(kind, accuracy):
+    real, fake = jnp.array([2.0, 0.3, 1.0]), jnp.array([-1.0, 1.2, -0.9])
+    verdict = losses.discriminator_verdict(kind, real, fake)
+    np.testing.assert_allclose(verdict["accuracy"], accuracy, rtol=1e-6)
+    np.testing.assert_allclose(verdict["margin"], 1.1 + 0.7 / 3, rtol=1e-6)
+
+
 # The generator's step with tiny networks.
 
 KEY = jax.random.key(0, impl="rbg")  # compiles three times as fast as the default
@@ -197,14 +208,13 @@ def test_term_reaches_the_generator_and_no_frozen_network(variables, name):
         sr, _ = GENERATOR.apply({**variables["g"], "params": g_params}, LR, True, mutable=["batch_stats"])
         frozen = jax.lax.stop_gradient(d_params)
         terms = losses.generator_terms(
-            sr,
             HR,
             config_loss=config_loss,
             features=lambda x: PHI.apply({"params": vgg_params}, x),
             fake_logits=lambda x: DISCRIMINATOR.apply({"params": frozen}, x, True),
         )
         assert list(terms) == [name]
-        return losses.total(terms, {name: 1.0})
+        return terms[name](sr)
 
     params = [variables[network]["params"] for network in ("g", "d", "vgg")]
     to_g, *to_frozen = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*params)
@@ -218,13 +228,12 @@ def test_term_reaches_the_generator_and_no_frozen_network(variables, name):
 def test_no_gradient_reaches_the_real_image_through_its_features(variables):
     def loss(hr):
         terms = losses.generator_terms(
-            jnp.zeros_like(hr),
             hr,
             config_loss=weights(feature=1.0),
             features=lambda x: PHI.apply(variables["vgg"], x),
             fake_logits=None,
         )
-        return terms["feature"]
+        return terms["feature"](jnp.zeros_like(hr))
 
     value, gradient = jax.value_and_grad(loss)(HR)
     assert value > 0 and not jnp.any(gradient)
@@ -235,24 +244,24 @@ def test_feature_term_equals_two_separate_passes(variables):
         return PHI.apply(variables["vgg"], x)
 
     sr = -HR
-    terms = losses.generator_terms(sr, HR, config_loss=weights(feature=1.0), features=phi, fake_logits=None)
-    np.testing.assert_allclose(terms["feature"], losses.feature_loss(phi(sr), phi(HR)), rtol=1e-5)
+    terms = losses.generator_terms(HR, config_loss=weights(feature=1.0), features=phi, fake_logits=None)
+    np.testing.assert_allclose(terms["feature"](sr), losses.feature_loss(phi(sr), phi(HR)), rtol=1e-5)
 
 
 def test_terms_of_weight_zero_are_never_computed():
     def never(_):
         raise AssertionError("computed")
 
-    terms = losses.generator_terms(HR, HR, config_loss=weights(pixel=1.0), features=never, fake_logits=never)
+    terms = losses.generator_terms(HR, config_loss=weights(pixel=1.0), features=never, fake_logits=never)
     assert list(terms) == ["pixel"]
-    none = losses.generator_terms(HR, HR, config_loss=weights(), features=never, fake_logits=never)
-    assert none == {} and losses.total(none, {}) == 0
+    none = losses.generator_terms(HR, config_loss=weights(), features=never, fake_logits=never)
+    assert none == {} and losses.total({}, {}) == 0
 
 
 @pytest.mark.parametrize(("name", "lacks"), [("feature", "feature network"), ("adversarial", "discriminator")])
 def test_a_weight_without_its_network_is_refused(name, lacks):
     with pytest.raises(ValueError, match=f"loss.{name}.weight is not zero, but there is no {lacks}"):
-        losses.generator_terms(HR, HR, config_loss=weights(**{name: 1.0}), features=None, fake_logits=None)
+        losses.generator_terms(HR, config_loss=weights(**{name: 1.0}), features=None, fake_logits=None)
 
 
 def test_terms_are_weighted_and_summed():

@@ -1,46 +1,104 @@
-"""srgan evaluate --checkpoint RUN [RUN ...] --hr DIR [--lr DIR]: PSNR and SSIM against bicubic."""
+"""srgan evaluate [--checkpoint RUN ...] [--set DIR ...]: PSNR, SSIM and LPIPS on data sets, beside bicubic."""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from srgan_jax.data.images import write_png
 from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError
-from srgan_jax.evaluation.evaluate import evaluate, load_pairs, strip, table
+from srgan_jax.evaluation import paper
+from srgan_jax.evaluation.evaluate import evaluate, strip
+from srgan_jax.evaluation.pairs import Pairs, find_set, load_pairs
+from srgan_jax.evaluation.table import load_result, merge, table
+from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.ops.bicubic import PADDING
 from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.weights.fetch import cache_dir
+from srgan_jax.weights.lpips_file import find_lpips
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="srgan evaluate", description=__doc__)
-    parser.add_argument("--checkpoint", nargs="+", required=True, metavar="RUN", help="workdirs of runs")
-    parser.add_argument("--hr", type=Path, default=SAMPLES / "validation", help="default: held-out bundled photographs")
-    parser.add_argument("--lr", type=Path, help="default: made from HR by MATLAB bicubic")
+    parser.add_argument(
+        "--checkpoint", nargs="+", default=[], metavar="RUN", help="workdirs of runs, converted weights"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="data sets: folders with HR/ and LRx4/, or with HR images alone (default: held-out bundled photographs)",
+    )
+    parser.add_argument("--hr", type=Path, help="one data set, given by its folder of HR images ...")
+    parser.add_argument("--lr", type=Path, help="... and of LR images (default: made from HR by MATLAB bicubic)")
     parser.add_argument("--boundary", choices=PADDING, default="symmetric", help="of that bicubic (old MATLAB: clamp)")
     parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
+    parser.add_argument(
+        "--lpips",
+        nargs="*",
+        metavar="alex|vgg|FILE",
+        help="LPIPS by these networks (default: alex, once `srgan convert lpips` brought its weights)",
+    )
+    parser.add_argument(
+        "--add", nargs="+", type=Path, default=[], metavar="JSON", help="show these earlier results too"
+    )
+    parser.add_argument("--against", choices=["paper"], help="the paper's figures, and the differences")
+    parser.add_argument("--each", action="store_true", help="print every image, not the means alone")
     parser.add_argument("--json", type=Path, help="write every figure with its provenance here")
-    parser.add_argument("--picture", type=Path, help="write a PNG here: LR | bicubic | runs ... | HR")
+    parser.add_argument("--picture", type=Path, help="write a PNG of the first set here: LR | bicubic | runs ... | HR")
     args = parser.parse_args(argv)
 
     for field, path in (("--json", args.json), ("--picture", args.picture)):
         if path and (path.is_dir() or not all(parent.is_dir() for parent in path.parents if parent.exists())):
             raise UserError(f"{field}={path}: no file can be written there")
+    if args.lr and not args.hr:
+        raise UserError(f"--lr={args.lr}: needs --hr, the folder of HR images that it belongs to")
+    earlier = [(str(path), load_result(path)) for path in args.add]
     generators = [load_generator(run, field="--checkpoint", which=args.which) for run in args.checkpoint]
-    names = [generator.run.resolve().name for generator in generators]
+    names = ["bicubic", *(generator.name for generator in generators)]
     if len(set(names)) < len(names):
-        raise UserError(f"--checkpoint: runs need different folder names, not {', '.join(names)}")
-    scales = {generator.config.scale for generator in generators}
+        raise UserError(f"--checkpoint: methods need different names, not {', '.join(names)}")
+    scales = {generator.config.scale for generator in generators} or {4}
     if len(scales) > 1:
         raise UserError(f"--checkpoint: the runs are of different scales {sorted(scales)}; evaluate them one by one")
-    pairs = load_pairs(args.hr, args.lr, scale=scales.pop(), boundary=args.boundary)
-    result, outputs = evaluate(generators, pairs)
-    print(table(result))
+    (scale,) = scales
+
+    sets = _sets(args, scale)
+    lpips = _lpips(args.lpips)
+    result, outputs = evaluate(generators, sets, lpips)
+    result["command"] = ["srgan", "evaluate", *argv]
+    if earlier:
+        result = merge([("this measurement", result), *earlier])
+    print(table(result, each=args.each, against_paper=args.against == "paper"))
+    if not lpips and args.lpips is None:
+        print("LPIPS was not measured: `srgan convert lpips` brings its weights")
+    if args.against:
+        print("\n".join(paper.warnings(result)), file=sys.stderr, end="\n" if paper.warnings(result) else "")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + "\n")
         print(f"figures with provenance: {args.json}")
     if args.picture:
-        write_png(args.picture, strip(pairs, outputs))
-        print(f"LR | bicubic | {' | '.join(names)} | HR: {args.picture}")
+        first = next(iter(sets))
+        write_png(args.picture, strip(sets[first], outputs[first]))
+        print(f"LR | {' | '.join(names)} | HR: {args.picture}")
     return 0
+
+
+def _sets(args: argparse.Namespace, scale: int) -> dict[str, Pairs]:
+    folders = args.set or ([] if args.hr else [SAMPLES / "validation"])
+    sets = dict(find_set(folder, scale=scale, boundary=args.boundary) for folder in folders)
+    if len(sets) < len(folders):
+        raise UserError(f"--set: data sets need different names, not {', '.join(folder.name for folder in folders)}")
+    if args.hr:
+        sets[args.hr.resolve().name] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary)
+    return sets
+
+
+def _lpips(wanted: list[str] | None) -> list[Lpips]:
+    if wanted is None:
+        wanted = ["alex"] if (cache_dir() / "lpips_alex.safetensors").is_file() else []
+    return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in wanted]

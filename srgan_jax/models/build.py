@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.discriminator import Discriminator
+from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.models.vgg import VGG
 
-GENERATORS: dict[str, type[nn.Module]] = {"srresnet": SRResNet}
+GENERATORS: dict[str, type[nn.Module]] = {"srresnet": SRResNet, "msrresnet": MSRResNet}
 DISCRIMINATORS: dict[str, type[nn.Module] | None] = {"none": None, "srgan": Discriminator}
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 

@@ -16,3 +16,15 @@ def rgb_to_y(rgb: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
 def signed_to_uint8(x: Float[Array, "*n"]) -> UInt8[Array, "*n"]:
     """[-1, 1] to levels, rounded; what lies outside is clipped."""
     return jnp.clip(jnp.floor((x + 1) * 127.5 + 0.5), 0, 255).astype(jnp.uint8)
+
+
+def colour_drift(sr: Float[Array, "b h w 3"], hr: Float[Array, "b h w 3"], side: int = 16) -> Float[Array, ""]:
+    """Mean |difference|, in levels, of two batches in [-1, 1] after both are shrunk to means over side x side blocks.
+
+    Detail cancels in a block: what is left is a shift in colour or brightness. Rows and columns beyond the last whole
+    block are left out; images smaller than a block are one block.
+    """
+    height, width = (min(side, n) for n in sr.shape[1:3])
+    rows, columns = sr.shape[1] // height, sr.shape[2] // width
+    blocks = (sr - hr)[:, : rows * height, : columns * width].reshape(-1, rows, height, columns, width, 3)
+    return 127.5 * jnp.mean(jnp.abs(jnp.mean(blocks, axis=(2, 4))))

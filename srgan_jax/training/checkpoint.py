@@ -15,6 +15,7 @@ from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator
 from srgan_jax.training.state import GanState
+from srgan_jax.weights.generator_file import is_generator_file, read_config, read_variables
 
 METRIC = "psnr_y"  # which decides the best checkpoint
 
@@ -103,14 +104,17 @@ class Generator(NamedTuple):
     config: ConfigDict
     step: int
     run: Path
+    name: str  # for tables: the run folder's, or what a converted file states
 
 
 def load_config(run: str | Path, field: str) -> ConfigDict:
-    """The config that a run was started with.
+    """The config that a run was started with, or the part of one (scale, dtype, generator) in a generator's file.
 
     Raises:
-      UserError: the folder is no run.
+      UserError: the folder is no run, the file holds no generator.
     """
+    if is_generator_file(run):
+        return read_config(Path(run), field)[0]
     path = Path(run) / "config.json"
     if not path.is_file():
         raise UserError(f"{field}={run}: not a run (no config.json in it); give the --workdir of a training run")
@@ -125,11 +129,15 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
 def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
     """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
 
-    `field` names the argument in messages.
+    `run` may also be a .safetensors file that convert_generator wrote, whose step is 0. `field` names the argument in
+    messages.
 
     Raises:
-      UserError: the folder is no run, has no checkpoint yet, or the checkpoint is damaged.
+      UserError: the folder is no run, has no checkpoint yet, or the checkpoint or file is damaged.
     """
+    if is_generator_file(run):
+        config, name = read_config(Path(run), field)
+        return Generator(build_generator(config), read_variables(Path(run), config, field), config, 0, Path(run), name)
     config = load_config(run, field)
     if not has_checkpoint(run):
         raise UserError(f"{field}={run}: the run has no checkpoint yet")
@@ -155,4 +163,4 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
             raise damaged(folder / str(step), error) from error
     params = saved.get("ema_params", saved["params"])
     variables = {"params": params, "batch_stats": saved.get("batch_stats", {})}
-    return Generator(network, variables, config, step, Path(run))
+    return Generator(network, variables, config, step, Path(run), Path(run).resolve().name)

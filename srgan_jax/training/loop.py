@@ -21,7 +21,6 @@ from srgan_jax.data.sources import make_source
 from srgan_jax.errors import UserError
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
-from srgan_jax.models.vgg import VGG
 from srgan_jax.provenance import code_version
 from srgan_jax.training import parallel
 from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint, load_config, load_generator
@@ -29,7 +28,7 @@ from srgan_jax.training.state import GanState, create_state
 from srgan_jax.training.steps import make_call, make_update
 from srgan_jax.training.validate import Validation
 from srgan_jax.training.writers import Progress, Writer
-from srgan_jax.weights.vgg_file import digest, load_vgg, random_vgg
+from srgan_jax.weights.vgg_file import digest, feature_params
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +43,9 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     mesh = parallel.make_mesh(config.batch_size)
     source = make_source(config.data)
     vgg = build_features(config)
-    feature_params = _feature_params(config, vgg)
-    facts = {"photographs": source.fingerprint, "feature weights": digest(feature_params)}
-    feature_params = parallel.place(feature_params, parallel.replicated(mesh))
+    vgg_params = _feature_params(config)
+    facts = {"photographs": source.fingerprint, "feature weights": digest(vgg_params)}
+    vgg_params = parallel.place(vgg_params, parallel.replicated(mesh))
     validation = Validation(config) if config.validation.every else None
     generator = build_generator(config)
     state = create_state(config, generator, build_discriminator(config))
@@ -82,7 +81,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         batch = next(fed)
         call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
         began = time.monotonic()
-        call = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, feature_params, batch).compile()
+        call = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, vgg_params, batch).compile()
         log.info("compiled in %.1f s", time.monotonic() - began)
         upscale = make_upscale(generator)
         writer = stack.enter_context(closing(Writer(workdir, step=start, tensorboard=config.log.tensorboard)))
@@ -90,7 +89,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
 
         unread = None
         for step in range(start + config.steps_per_call, config.steps + 1, config.steps_per_call):
-            state, metrics = call(state, feature_params, batch)
+            state, metrics = call(state, vgg_params, batch)
             with progress.waiting():  # the call runs meanwhile
                 batch = next(fed)
             if unread:  # the last call's figures are fetched while this call runs
@@ -136,13 +135,16 @@ def _lock(workdir: Path) -> Iterator[None]:
         yield
 
 
-def _feature_params(config: ConfigDict, vgg: VGG | None) -> Any:
+def _feature_params(config: ConfigDict) -> Any:
     feature = config.loss.feature
-    if vgg is None:
+    if not feature.weight:
         return {}
-    if feature.weights == "random":
-        return random_vgg(feature.network, feature.layer, config.seed)
-    return load_vgg(feature.weights, network=feature.network, layer=feature.layer, origin=feature.origin)
+    if feature.weights != "random" and feature.weight_for != feature.origin:
+        raise UserError(
+            f"config.loss.feature.weight={feature.weight}: was chosen for weights of {feature.weight_for}, not "
+            f"{feature.origin}: set the one that `srgan calibrate` proposes, and weight_for to {feature.origin}"
+        )
+    return feature_params(config)
 
 
 def _refuse_changes(config: ConfigDict, workdir: Path) -> None:

@@ -12,9 +12,11 @@ from ml_collections import ConfigDict
 from srgan_jax import losses
 from srgan_jax.data import prepare
 from srgan_jax.models.vgg import VGG
+from srgan_jax.ops.color import colour_drift
 from srgan_jax.training.state import AUGMENT, GanState, TrainState, learning_rate
 
 Metrics = dict[str, Array]
+GRADIENT = "_grad_norm"  # g/TERM_grad_norm: of weight * term, at the generator's output
 Update = Callable[[GanState, Any, dict[str, Array], Array], tuple[GanState, Metrics]]
 
 
@@ -42,7 +44,8 @@ def update_discriminator(
         return loss, (stats, real, fake)
 
     (loss, (stats, real, fake)), grads = jax.value_and_grad(loss_fn, has_aux=True)(d.params)
-    metrics = {
+    metrics = {f"d/{name}": value for name, value in losses.discriminator_verdict(adversarial.kind, real, fake).items()}
+    metrics |= {
         "d/loss": loss,
         "d/real": jnp.mean(jax.nn.sigmoid(real)),
         "d/fake": jnp.mean(jax.nn.sigmoid(fake)),
@@ -74,28 +77,29 @@ def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
         if d is not None:
             d, metrics = update_discriminator(config, d, sr, hr, key_d)
 
-        def generator_loss(sr: Array) -> tuple[Array, Metrics]:
-            def phi(images: Array) -> Array:
-                return vgg.apply({"params": feature_params}, images)  # type: ignore[union-attr, return-value]
+        def phi(images: Array) -> Array:
+            return vgg.apply({"params": feature_params}, images)  # type: ignore[union-attr, return-value]
 
-            def logits(images: Array) -> Array:
-                return forward(d, d.params, images)[0]  # type: ignore[arg-type, union-attr]
+        def logits(images: Array) -> Array:
+            return forward(d, d.params, images)[0]  # type: ignore[arg-type, union-attr]
 
-            relativistic = config.loss.adversarial.kind == "relativistic" and d is not None
-            terms = losses.generator_terms(
-                sr,
-                hr,
-                config_loss=config.loss,
-                features=phi if vgg else None,
-                fake_logits=logits if d else None,
-                real_logits=logits(hr) if relativistic else None,
-            )
-            return losses.total(terms, weights), terms
-
-        (loss, terms), sr_gradient = jax.value_and_grad(generator_loss, has_aux=True)(sr)
-        (grads,) = backward(sr_gradient)
-        metrics |= {"g/loss": loss, "g/grad_norm": optax.tree.norm(grads), "g/learning_rate": rate(g.step)}
-        metrics |= {f"g/{name}": term for name, term in terms.items()}
+        relativistic = config.loss.adversarial.kind == "relativistic" and d is not None
+        terms = losses.generator_terms(
+            hr,
+            config_loss=config.loss,
+            features=phi if vgg else None,
+            fake_logits=logits if d else None,
+            real_logits=logits(hr) if relativistic else None,
+        )
+        values, gradients = {}, {}  # of each term at the generator's output, so that its part in the whole can be seen
+        for name, term in terms.items():
+            values[name], gradient = jax.value_and_grad(term)(sr)
+            gradients[name] = weights[name] * gradient
+        (grads,) = backward(sum(gradients.values()))
+        metrics |= {"g/loss": losses.total(values, weights), "g/grad_norm": optax.tree.norm(grads)}
+        metrics |= {f"g/{name}": value for name, value in values.items()}
+        metrics |= {f"g/{name}{GRADIENT}": optax.tree.norm(gradient) for name, gradient in gradients.items()}
+        metrics |= {"g/learning_rate": rate(g.step), "g/colour_drift": colour_drift(sr, hr)}
         g = g.apply_gradients(grads=grads, batch_stats=g_stats)
         if g.ema_params is not None:
             g = g.replace(ema_params=optax.incremental_update(g.params, g.ema_params, 1 - config.ema))

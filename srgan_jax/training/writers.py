@@ -17,8 +17,12 @@ from ml_collections import ConfigDict
 
 from srgan_jax.data.images import write_png
 from srgan_jax.errors import UserError
+from srgan_jax.training.steps import GRADIENT
 
 log = logging.getLogger(__name__)
+
+WINNING = 0.99  # D's accuracy beyond which G learns little from it ...
+PATIENCE = 1000  # ... if it stays there for so many updates
 
 
 class Writer:
@@ -68,6 +72,7 @@ class Progress:
         self.writer, self.config = writer, config
         self.step, self.sums, self.count = step, {}, 0  # type: tuple[int, dict[str, float], int]
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
+        self.first, self.watched, self.right = True, 0, 0.0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -89,11 +94,17 @@ class Progress:
         Raises:
           UserError: one is not finite. What is saved is from before.
         """
-        for name, value in jax.device_get(metrics).items():
+        metrics = jax.device_get(metrics)
+        for name, value in metrics.items():
             if not math.isfinite(value):
                 raise UserError(f"{name} is {value} at step {step}: training has diverged; lower the learning rate")
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
         self.count += 1
+        if self.first:
+            log.info("%s", shares(metrics))
+            self.first = False
+        if "d/accuracy" in metrics:
+            self._watch(step, float(metrics["d/accuracy"]))
         if step % self.config.log.every:
             return
         seconds = max(time.monotonic() - self.began - self.away, 1e-9)
@@ -107,7 +118,8 @@ class Progress:
         }
         self.writer.scalars(step, values | speed)
         left = timedelta(seconds=round((self.config.steps - step) / rate))
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        shown = {name: value for name, value in values.items() if not name.endswith(GRADIENT)}
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         log.info(
             "step %d/%d (%.0f %%)  %.3g step/s  %.3g images/s  ETA %s  data wait %.1f %%  %s",
             *(step, self.config.steps, 100 * step / self.config.steps),
@@ -115,3 +127,25 @@ class Progress:
         )
         self.step, self.sums, self.count = step, {}, 0
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
+
+    def _watch(self, step: int, accuracy: float) -> None:
+        """Warns when D has been right about nearly everything over the last PATIENCE updates."""
+        self.watched += self.config.steps_per_call
+        self.right += self.config.steps_per_call * accuracy
+        if self.watched < PATIENCE:
+            return
+        if self.right > WINNING * self.watched:
+            log.warning(
+                "warning: at step %d D has been winning for %d updates (accuracy %.4f): the generator learns little "
+                "from it; a lower loss weight, a smaller D or another loss.adversarial.kind may help",
+                *(step, self.watched, self.right / self.watched),
+            )
+        self.watched, self.right = 0, 0.0
+
+
+def shares(metrics: dict[str, Any]) -> str:
+    """What each term of the generator's loss contributes to the gradient at its output, in percent of the norms."""
+    norms = {name[2 : -len(GRADIENT)]: float(v) for name, v in metrics.items() if name.endswith(GRADIENT)}
+    whole = sum(norms.values()) or 1.0
+    parts = ", ".join(f"{name} {100 * norm / whole:.1f} %" for name, norm in norms.items())
+    return f"gradient at the generator's output, by term: {parts}"

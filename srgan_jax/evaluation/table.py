@@ -1,0 +1,109 @@
+"""Results as people read them, and results of several measurements put together."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from srgan_jax.errors import UserError
+from srgan_jax.evaluation import paper
+from srgan_jax.evaluation.evaluate import Result
+
+TITLES = {
+    "psnr_y": "PSNR-Y",
+    "psnr_rgb": "PSNR-RGB",
+    "ssim_wang": "SSIM",
+    "ssim_daala": "SSIM-daala",
+    "lpips_alex": "LPIPS-alex",
+    "lpips_vgg": "LPIPS-vgg",
+}
+
+
+def table(result: Result, *, each: bool = False, against_paper: bool = False) -> str:
+    """A line for each set and method with the means; `each` puts the single images before them."""
+    columns = [name for name in TITLES if any(name in mean(m, s) for m in result["methods"] for s in m["sets"])]
+    head = ["set", "image", "method", *(TITLES[name] for name in columns)]
+    if against_paper:
+        head += ["paper PSNR-Y", "diff", "paper SSIM-daala", "diff"]
+    rows = [head]
+    for name in result["data"]:
+        methods = [m for m in result["methods"] if name in m["sets"]]
+        images = list(methods[0]["sets"][name]["images"])
+        if each:
+            rows += [
+                [name, image, m["name"], *cells(m["sets"][name]["images"][image], columns)]
+                for image in images
+                for m in methods
+            ]
+        for method in methods:
+            row = [name, f"mean of {len(images)}", method["name"], *cells(mean(method, name), columns)]
+            rows.append(row + (differences(name, method) if against_paper else []))
+    wide = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(head))]
+    pads = [str.ljust] * 3 + [str.rjust] * (len(head) - 3)
+    lines = ["  ".join(pad(cell, w) for pad, cell, w in zip(pads, row, wide, strict=False)).rstrip() for row in rows]
+    border = result["convention"]["border_pixels"]
+    return "\n".join([*lines, f"PSNR in dB; Y: BT.601 studio range; {border}-pixel border removed"])
+
+
+def mean(method: dict[str, Any], set_name: str) -> dict[str, float]:
+    return method["sets"][set_name]["mean"]
+
+
+def cells(figures: dict[str, float], columns: Sequence[str]) -> list[str]:
+    return [f"{figures[c]:.{2 if c.startswith('psnr') else 4}f}" if c in figures else "-" for c in columns]
+
+
+def differences(set_name: str, method: dict[str, Any]) -> list[str]:
+    """Cells: the paper's PSNR-Y, ours less it, the paper's SSIM-daala, ours less it."""
+    theirs, ours = paper.figures(set_name, method), mean(method, set_name)
+    if theirs is None:
+        return ["-"] * 4
+    psnr, ssim = theirs
+    return [f"{psnr:.2f}", f"{ours['psnr_y'] - psnr:+.2f}", f"{ssim:.4f}", f"{ours['ssim_daala'] - ssim:+.4f}"]
+
+
+def identity(origin: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes two measurements on a set comparable: the same HR, the same LR."""
+    return origin["scale"], origin["hr_sha256"], origin.get("lr_sha256", origin["lr"])
+
+
+def load_result(path: Path) -> Result:
+    """A result that `srgan evaluate --json` wrote. Raises UserError if it is none."""
+    try:
+        result = json.loads(path.read_text())
+        for method in result["methods"]:
+            assert method["name"] and all(mean(method, name)["psnr_y"] for name in method["sets"])
+        assert result["convention"]["border_pixels"] and result["data"].keys() >= result["methods"][0]["sets"].keys()
+        return result
+    except OSError as error:
+        raise UserError(f"--add={path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        raise UserError(f"--add={path}: not a result of srgan evaluate --json") from error
+
+
+def merge(results: Sequence[tuple[str, Result]]) -> Result:
+    """One result of several, each with the name it has in messages; the control row is taken once.
+
+    Raises:
+      UserError: a figure was measured by another convention, a set of one name is other data, a name stands twice.
+    """
+    first_name, first = results[0]
+    merged = {**first, "convention": dict(first["convention"]), "data": dict(first["data"])}
+    methods = {method["name"]: {**method, "sets": dict(method["sets"])} for method in first["methods"]}
+    for name, result in results[1:]:
+        for key, value in result["convention"].items():
+            if merged["convention"].setdefault(key, value) != value:
+                raise UserError(
+                    f"{name}: {key} was measured by another convention ({value}) than in {first_name} "
+                    f"({merged['convention'][key]}): figures cannot be compared; measure again"
+                )
+        for key, origin in result["data"].items():
+            known = merged["data"].setdefault(key, origin)
+            if identity(known) != identity(origin):
+                raise UserError(f"{name}: {key} is other data than in {first_name}; figures cannot be compared")
+        for method in result["methods"]:
+            there = methods.setdefault(method["name"], {**method, "sets": {}})
+            if there.get("weights_sha256") != method.get("weights_sha256"):
+                raise UserError(f"{name}: {method['name']} is in {first_name} too, with other weights; rename the run")
+            there["sets"] |= method["sets"]
+    return merged | {"methods": list(methods.values()), "code": {n: r["code"] for n, r in results}}

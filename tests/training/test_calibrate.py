@@ -1,0 +1,97 @@
+"""The proposed weight gives the ratio of gradients that the reference has."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import ROOT
+
+from srgan_jax import config as configs
+from srgan_jax.__main__ import main
+from srgan_jax.training.calibrate import calibrate
+from srgan_jax.weights.tensors import write_safetensors
+from srgan_jax.weights.vgg_file import random_vgg
+
+VGG22 = ("loss.pixel.weight=0", "loss.feature.weight=1", "loss.feature.layer=2.2", "data.crop=32", "batch_size=2")
+
+
+def saved(path: Path, network: str, origin: str, gain: float = 1.0) -> Path:
+    """Random weights up to 2.2 whose last convolution gives features `gain` times as large."""
+    params = random_vgg(network, "2.2", seed=0)
+    params["block2_conv2"]["kernel"] *= np.float32(gain)
+    flat = {f"{conv}/{kind}": array for conv, kinds in params.items() for kind, array in kinds.items()}
+    write_safetensors(path, flat, {"network": network, "origin": origin})
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    return {
+        "caffe": saved(folder / "caffe.safetensors", "vgg19", "caffe"),
+        "half": saved(folder / "half.safetensors", "vgg19", "caffe", gain=0.5),
+        "torchvision": saved(folder / "torchvision.safetensors", "vgg16", "torchvision"),
+    }
+
+
+def config_of(name: str, weights: Path, *fields: str):
+    overrides = [*VGG22, f"loss.feature.weights={weights}", *fields]
+    return configs.load(f"{ROOT}/configs/{name}.py", [f"--config.{field}" for field in overrides])
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "expected"),
+    [
+        ("caffe", (), 1.0),
+        ("caffe", ("loss.feature.weight=7",), 1.0),
+        ("caffe", ("loss.feature.scale=0.03921568627",), 4.0),  # half the paper's: a quarter of the loss
+        ("half", (), 4.0),
+        ("caffe", ("loss.adversarial.weight=5e-3",), 5.0),  # the paper's is 1e-3
+        ("caffe", ("loss.feature.channels=sum",), 1 / 128),
+    ],
+)
+def test_the_weight_makes_up_for_what_differs_from_the_paper(files, file, fields, expected):
+    paper, config, proposed = calibrate(config_of("tiny_gan", files[file], *fields), files["caffe"], batches=1)
+    assert proposed.weight == pytest.approx(expected, rel=1e-3)
+    assert proposed.ratio == pytest.approx(paper.ratio, rel=1e-5)
+    assert config.ratio / proposed.ratio == pytest.approx(config.weight / proposed.weight, rel=1e-5)
+
+
+def test_training_accepts_the_proposal_and_nothing_less(files, tmp_path, capsys):
+    fields = [f"--config.{field}" for field in VGG22]
+    fields += [f"--config.loss.feature.weights={files['torchvision']}", "--config.loss.feature.network=vgg16"]
+    fields += ["--config.loss.feature.origin=torchvision", f"--config={ROOT}/configs/tiny.py"]
+    assert main(["calibrate", *fields, f"--reference={files['caffe']}", "--batches=1"]) == 0
+    proposal = capsys.readouterr().out.splitlines()[-1].split()
+    train = ["train", *fields, "--config.steps=2", "--config.checkpoint.every=2", "--config.validation.every=0"]
+    assert main([*train, f"--workdir={tmp_path}/a"]) == 2
+    assert "was chosen for weights of caffe, not torchvision" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+    assert main([*train, f"--workdir={tmp_path}/b", *proposal]) == 0
+    assert "gradient at the generator's output, by term: feature 100.0 %" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "reference", "part"),
+    [
+        ({"weight": 0.0}, "caffe", "config.loss.feature.weight=0"),
+        ({}, "torchvision", "--reference"),
+        ({"layer": "3.1"}, "caffe", "--reference: "),  # the file ends before 5.4
+        ({"weights": "/no/such.npz"}, "caffe", "config.loss.feature.weights: there is no file"),
+    ],
+)
+def test_bad_input_is_named(files, capsys, config, reference, part):
+    fields = dict(weight=1.0, weights="random") | config
+    argv = ["calibrate", f"--config={ROOT}/configs/tiny.py", f"--reference={files[reference]}"]
+    assert main(argv + [f"--config.loss.feature.{name}={value}" for name, value in fields.items()]) == 2
+    error = capsys.readouterr().err
+    assert part in error and len(error.strip().splitlines()) == 1
+
+
+def test_real_caffe_weights_as_their_own_reference(data_dir):
+    file = data_dir.parent / "weights" / "vgg19_caffe_conv1_1-conv3_4_fp16.npz"
+    if not file.is_file():
+        pytest.skip(f"{os.path.basename(file)} is not beside SRGAN_DATA_DIR")
+    paper, config, proposed = calibrate(config_of("tiny", file), file, batches=1)
+    assert proposed.weight == pytest.approx(1, rel=1e-4) and paper.content > 1

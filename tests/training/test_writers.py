@@ -1,0 +1,53 @@
+"""What a run says about itself while it trains."""
+
+import logging
+
+import pytest
+
+from configs import tiny_gan
+from srgan_jax.training.writers import PATIENCE, Progress, Writer, shares
+
+
+@pytest.fixture
+def progress(tmp_path):
+    config = tiny_gan.get_config()
+    config.steps_per_call, config.log.every = 100, 500
+    writer = Writer(tmp_path, step=0, tensorboard=False)
+    yield Progress(writer, config, 0)
+    writer.close()
+
+
+def winning_lines(progress, caplog, accuracies):
+    """Steps at which the warning stands, with one accuracy for every 100 updates."""
+    with caplog.at_level(logging.WARNING, "srgan_jax"):
+        for i, accuracy in enumerate(accuracies, 1):
+            progress.add(100 * i, {"g/loss": 1.0, "d/accuracy": accuracy})
+    return [record.getMessage() for record in caplog.records if "D has been winning" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "warned"),
+    [
+        ([1.0] * 9, []),
+        ([1.0] * 10, [1000]),
+        ([1.0] * 9 + [0.85], []),
+        ([0.5] * 10 + [1.0] * 20, [2000, 3000]),
+        ([0.99] * 20, []),
+    ],
+)
+def test_a_discriminator_that_keeps_winning_is_told_of(progress, caplog, accuracies, warned):
+    assert PATIENCE == 1000
+    lines = winning_lines(progress, caplog, accuracies)
+    assert [int(line.split("at step ")[1].split()[0]) for line in lines] == warned
+
+
+def test_shares_are_of_the_weighted_gradients():
+    metrics = {"g/pixel_grad_norm": 3.0, "g/adversarial_grad_norm": 1.0, "g/grad_norm": 9.0, "d/grad_norm": 9.0}
+    assert shares(metrics).endswith("by term: pixel 75.0 %, adversarial 25.0 %")
+
+
+def test_shares_are_said_once_at_the_start(progress, caplog):
+    with caplog.at_level(logging.INFO, "srgan_jax"):
+        for step in (100, 200):
+            progress.add(step, {"g/loss": 1.0, "g/pixel_grad_norm": 2.0})
+    assert [record.getMessage().count("pixel 100.0 %") for record in caplog.records] == [1]

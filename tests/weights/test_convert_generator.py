@@ -1,0 +1,116 @@
+"""Generators from elsewhere: the same function as in torch and Keras, real figures, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from foreign_generators import TorchMSRResNet, TorchSRResNet, assert_same, krasserm, numpy_state, picture, randomised
+from safetensors.numpy import load_file, save_file
+
+from srgan_jax.data.images import list_images, read_image
+from srgan_jax.inference.upscale import make_upscale
+from srgan_jax.metrics import compare
+from srgan_jax.training.checkpoint import load_config, load_generator
+from srgan_jax.weights.convert_generator import FETCHABLE, convert_generator
+from srgan_jax.weights.tensors import read_metadata
+
+
+@pytest.mark.parametrize(
+    ("factors", "channel"), [((2,), False), ((3,), True), ((2, 2), False), ((2, 2), True), ((2, 2, 2), False)]
+)
+def test_a_torch_srresnet_is_the_same_here(tmp_path, factors, channel):
+    network = randomised(TorchSRResNet(factors, channel=channel))
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    convert_generator(tmp_path / "net.pth", output=tmp_path / "net.safetensors", field="")
+    assert_same(network, tmp_path / "net.safetensors")
+    config = load_config(tmp_path / "net.safetensors", "")
+    assert config.scale == np.prod(factors) and config.generator.blocks == 2 and config.generator.features == 8
+    assert config.generator.prelu == ("channel" if channel else "shared") and config.generator.norm_epsilon == 1e-5
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_basicsr_msrresnet_is_the_same_here(tmp_path, scale):
+    network = randomised(TorchMSRResNet(scale))
+    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    convert_generator(tmp_path / "net.pth", output=tmp_path / "net.safetensors", field="")
+    for lr in (picture(), picture(1, 5)):
+        assert_same(network, tmp_path / "net.safetensors", lr)
+    assert load_config(tmp_path / "net.safetensors", "").scale == scale
+
+
+@pytest.mark.parametrize("make", [TorchSRResNet, TorchMSRResNet])
+def test_of_full_size(tmp_path, make):
+    network = randomised(make(width=64, blocks=16))
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    convert_generator(tmp_path / "net.pth", output=tmp_path / "net.safetensors", field="")
+    assert_same(network, tmp_path / "net.safetensors", picture(5, 6))
+
+
+def wrapped_in_a_training(state):
+    """As SRGAN-PyTorch saves one, with what is no tensor."""
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4, "foreach": None}]}
+    return {"epoch": 3, "best_psnr": 30.5, "state_dict": state, "optimizer": optimizer, "scheduler": None}
+
+
+@pytest.mark.parametrize(
+    ("ending", "wrap"),
+    [
+        ("net.pth.tar", wrapped_in_a_training),
+        ("net.pt", lambda state: {f"module.{name}": tensor for name, tensor in state.items()}),
+        ("net.pth", lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}),
+        ("net.pth", lambda state: {"params": {n: 2 * t for n, t in state.items()}, "params_ema": state}),
+        # as it was named in early 2022
+        ("net.pth", lambda state: {n.replace("conv1.", "conv_block1."): t for n, t in state.items()}),
+        ("net.pth", lambda state: {n.replace("conv2.", "conv_block2."): t for n, t in state.items()}),
+        ("net.safetensors", None),
+    ],
+)
+def test_whatever_it_is_wrapped_in(tmp_path, ending, wrap):
+    network = randomised(TorchSRResNet())
+    if wrap:
+        torch.save(wrap(network.state_dict()), tmp_path / ending)
+    else:
+        save_file(numpy_state(network), tmp_path / ending)
+    convert_generator(tmp_path / ending, output=tmp_path / "out.safetensors", field="")
+    assert_same(network, tmp_path / "out.safetensors")
+
+
+def test_the_file_says_what_it_is(tmp_path):
+    network = randomised(TorchMSRResNet(2))
+    torch.save(network.state_dict(), tmp_path / "net.x2.pth")
+    for name, shown in ((None, "net"), ("MSRResNet x2", "MSRResNet x2")):
+        convert_generator(tmp_path / "net.x2.pth", output=tmp_path / "out.safetensors", name=name, field="")
+        stated = read_metadata(tmp_path / "out.safetensors", "")
+        assert stated["name"] == load_generator(tmp_path / "out.safetensors", field="").name == shown
+    assert (stated["kind"], stated["network"], stated["origin"]) == ("generator", "msrresnet", "basicsr")
+    assert stated["source"] == "net.x2.pth" and len(stated["source_sha256"]) == 64
+    assert json.loads(stated["config"])["generator"]["blocks"] == 2 and "[0, 1]" in stated["convention"]
+    convert_generator(tmp_path / "net.x2.pth", output=tmp_path / "again.safetensors", name="MSRResNet x2", field="")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "out.safetensors").read_bytes()
+    tensors = load_file(tmp_path / "out.safetensors")
+    assert tensors["params/conv_first/kernel"].shape == (3, 3, 3, 8)
+
+
+def psnr_y(path, data):
+    generator = load_generator(path, field="")
+    upscale, figures = make_upscale(generator.network), []
+    for hr_path in list_images(data / "HR"):
+        hr = read_image(hr_path)
+        hr = hr[: hr.shape[0] // 4 * 4, : hr.shape[1] // 4 * 4]
+        sr = upscale(generator.variables, read_image(data / "LRx4" / hr_path.name))
+        figures.append(compare(sr, hr, border=4)["psnr_y"])
+    return np.mean(figures)
+
+
+@pytest.mark.parametrize(
+    ("data", "figures"),
+    [("set5", (32.02, 29.19)), pytest.param("set14", (28.54, 26.18), marks=pytest.mark.slow)],
+)
+def test_the_figures_of_real_weights(tmp_path, data_dir, data, figures):
+    fetchable = [krasserm(Path(inside).name) for _, inside in FETCHABLE.values()]
+    for source, shown, figure in zip(fetchable, ("SRResNet", "SRGAN"), figures, strict=True):
+        convert_generator(source, output=tmp_path / f"{source.stem}.safetensors", field="")
+        assert load_generator(tmp_path / f"{source.stem}.safetensors", field="").name == f"{shown} (krasserm)"
+        assert psnr_y(tmp_path / f"{source.stem}.safetensors", data_dir / data) == pytest.approx(figure, abs=0.01)

@@ -1,0 +1,111 @@
+"""Files that are no generator, or not whole: one line, nothing run, nothing left behind."""
+
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from foreign_generators import TorchMSRResNet, TorchSRResNet, krasserm, numpy_state, randomised, refusal
+from safetensors.numpy import save_file
+from torch import nn
+
+from srgan_jax.weights import generator_layouts
+from srgan_jax.weights.convert_generator import convert_generator
+from srgan_jax.weights.tensors import write_keras_h5
+
+
+def refused(source):
+    """The message, with nothing left behind."""
+    before = sorted(source.parent.iterdir())
+    message = refusal(convert_generator, source, output=source.parent / "out.safetensors", field="SOURCE")
+    assert sorted(source.parent.iterdir()) == before and message.startswith(f"SOURCE={source}: ")
+    return message
+
+
+def changed(state, **changes):
+    """A state with tensors replaced; None takes one out."""
+    state = state | {name.replace("__", "."): value for name, value in changes.items()}
+    return {name: value for name, value in state.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "part"),
+    [
+        (TorchSRResNet, {"conv3__weight": None}, "conv3.weight is missing"),
+        (TorchSRResNet, {"conv3__bias": None}, "conv3.bias is missing"),
+        (TorchSRResNet, {"trunk__1__rcb__1__bias": None}, "trunk.1.rcb.1.bias is missing"),
+        (TorchSRResNet, {"trunk__1__rcb__4__running_var": None}, "trunk.1.rcb.4.running_var is missing"),
+        (TorchSRResNet, {"trunk__0__rcb__3__weight": np.zeros((8, 7, 3, 3))}, "trunk.0.rcb.3.weight is [8, 7, 3, 3]"),
+        (TorchSRResNet, {"trunk__0__rcb__3__weight": np.zeros(8)}, "trunk.0.rcb.3.weight is [8]"),
+        (TorchSRResNet, {"trunk__1__rcb__2__weight": np.zeros(5)}, "trunk.1.rcb.2.weight is [5]"),
+        (TorchSRResNet, {"conv1__0__weight": np.zeros((8, 3))}, "conv1.0.weight is [8, 3]"),
+        (TorchSRResNet, {"conv1__0__weight": np.zeros((8, 3, 4, 4))}, "fit no network"),
+        (TorchSRResNet, {"conv1__0__weight": np.zeros((8, 1, 9, 9))}, "conv1.0.weight is [8, 1, 9, 9]"),
+        (TorchSRResNet, {"upsampling__0__upsample_block__0__weight": np.zeros((40, 8, 3, 3))}, "fit no network"),
+        (TorchSRResNet, {"trunk__0__rcb__5__weight": np.zeros(8)}, "trunk.0.rcb.5.weight has no place in srresnet"),
+        (TorchMSRResNet, {"body__1__conv2__weight": None}, "body.1.conv2.weight is missing"),
+        (TorchMSRResNet, {"upconv1__weight": None}, "upconv1.weight is missing"),
+        (TorchMSRResNet, {"conv_after_body__weight": np.zeros(3)}, "conv_after_body.weight has no place in msrresnet"),
+        (TorchMSRResNet, {"body__0__conv1__weight": None}, "not a generator of krasserm, lornatang, basicsr"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(tmp_path, make, changes, part):
+    state = changed(numpy_state(make()), **changes)
+    save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, tmp_path / "net.safetensors")
+    assert part in refused(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    "network", [TorchSRResNet((2, 3)), TorchSRResNet((2,) * 4), TorchSRResNet(blocks=0), nn.Linear(2, 2)]
+)
+def test_other_networks_are_refused(tmp_path, network):
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    refused(tmp_path / "net.pth")
+
+
+def test_the_discriminator_beside_them_is_refused(tmp_path):
+    shutil.copy(krasserm("gan_discriminator.h5"), tmp_path / "d.h5")
+    assert "not a generator of" in refused(tmp_path / "d.h5")
+
+
+def test_a_conversion_that_came_out_another_network_is_refused(tmp_path, monkeypatch):
+    wrong = generator_layouts.LAYOUTS["lornatang"]._replace(norm_epsilon=0.5)
+    monkeypatch.setitem(generator_layouts.LAYOUTS, "lornatang", wrong)
+    torch.save(randomised(TorchSRResNet()).state_dict(), tmp_path / "net.pth")
+    assert "differs from the source" in refused(tmp_path / "net.pth")
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pth.tar", ".pt", ".h5", ".safetensors"])
+def test_a_file_with_code_or_damage_in_it_is_refused_and_not_run(tmp_path, ending):
+    good = tmp_path / f"good{ending}"
+    network = TorchSRResNet()
+    if ending == ".h5":
+        write_keras_h5(good, {"conv2d": {"kernel:0": np.zeros((9, 9, 3, 64), np.float32)}})
+    elif ending == ".safetensors":
+        save_file(numpy_state(network), good)
+    else:
+        torch.save(network.state_dict(), good)
+    contents = {
+        "truncated": good.read_bytes()[: len(good.read_bytes()) // 2],
+        "empty": b"",
+        "text": b"<html>not found</html>",
+        "pickle": pickle.dumps(Trap(str(tmp_path / "trapped"))),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).with_suffix(ending).write_bytes(content)
+        refused((tmp_path / name).with_suffix(ending))
+    if ending == ".pth":
+        torch.save({"state_dict": network.state_dict(), "x": Trap(str(tmp_path / "trapped"))}, tmp_path / "trap.pth")
+        refused(tmp_path / "trap.pth")
+    assert not (tmp_path / "trapped").exists()
+    assert "no such file" in refused(tmp_path / f"missing{ending}")

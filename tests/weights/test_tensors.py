@@ -1,0 +1,150 @@
+"""Arrays from every format; files that are damaged, or that would run code, end in one line and do nothing."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from srgan_jax.errors import UserError
+from srgan_jax.weights.tensors import READERS, read_metadata, read_tensors, sha256, write_safetensors
+
+ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "a/bias": np.ones(3, np.float32)}
+
+
+def write(folder, suffix, arrays=ARRAYS):
+    path = folder / f"weights{suffix}"
+    nested = {"a": {name.removeprefix("a/"): array for name, array in arrays.items()}}
+    if suffix == ".safetensors":
+        save_file(arrays, path)
+    elif suffix == ".npz":
+        np.savez(path, **arrays)
+    elif suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    elif suffix in (".ckpt", ".pkl"):
+        path.write_bytes(pickle.dumps(nested))
+    else:
+        torch.save({"a": {name: torch.from_numpy(array) for name, array in nested["a"].items()}}, path)
+    return path
+
+
+def refusal(path):
+    with pytest.raises(UserError) as caught:
+        read_tensors(path, "SOURCE")
+    message = str(caught.value)
+    assert message.startswith(f"SOURCE={path}: ") and "\n" not in message and len(message) < 400
+    return message
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_every_format_gives_the_same(tmp_path, suffix):
+    found = read_tensors(write(tmp_path, suffix), "SOURCE")
+    assert found.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "tail", "header"])
+def test_damaged_files_are_refused(tmp_path, suffix, damage):
+    path = write(tmp_path, suffix)
+    whole = path.read_bytes()
+    damaged = {
+        "empty": b"",
+        "text": b"<!DOCTYPE html>" * 100,
+        "half": whole[: len(whole) // 2],
+        "tail": whole[:-40],
+        "header": b"\xff" * 64 + whole[64:],
+    }
+    path.write_bytes(damaged[damage])
+    assert f"cannot be read as {suffix}" in refusal(path)
+
+
+def test_other_files_are_named(tmp_path):
+    assert "no such file" in refusal(tmp_path / "none.npz")
+    assert "not a known kind of weights file; give one of .safetensors, .npz" in refusal(tmp_path / "weights.onnx")
+    (tmp_path / "folder.npz").mkdir()
+    assert "no such file" in refusal(tmp_path / "folder.npz")
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(tmp_path, suffix, value):
+    path = write(tmp_path, suffix, ARRAYS | {"a/bias": np.array([1, value, 1], np.float32)})
+    assert "a/bias holds NaN or infinity" in refusal(path)
+
+
+class Harmful:
+    """Unpickled by the usual means, it makes a file at `path`."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pkl", ".pth", ".pt", ".tar"])
+@pytest.mark.parametrize("inside", [lambda x: x, lambda x: {"a": x}])
+def test_code_in_a_pickle_is_not_run(tmp_path, suffix, inside):
+    made, path = tmp_path / "made", tmp_path / f"weights{suffix}"
+    content = inside(Harmful(made))
+    torch.save(content, path) if suffix in (".pth", ".pt", ".tar") else path.write_bytes(pickle.dumps(content))
+    refusal(path)
+    assert not made.exists()
+
+
+def test_the_harmful_pickle_is_harmful(tmp_path):
+    pickle.loads(pickle.dumps(Harmful(tmp_path / "made"))).close()
+    assert (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("module", ["numpy", "builtins", "os", "numpy.core.multiarray", "functools"])
+def test_pickles_may_ask_for_arrays_only(tmp_path, module):
+    name = {"numpy": "load", "builtins": "eval", "os": "system", "functools": "partial"}.get(module, "fromfile")
+    (tmp_path / "weights.pkl").write_bytes(f"c{module}\n{name}\n.".encode())
+    assert f"the pickle asks for {module}.{name}" in refusal(tmp_path / "weights.pkl")
+
+
+def test_pickles_in_numpys_files_are_not_run(tmp_path):
+    np.savez(tmp_path / "weights.npz", a=np.array([Harmful(tmp_path / "made")], dtype=object))
+    refusal(tmp_path / "weights.npz")
+    assert not (tmp_path / "made").exists()
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    assert "a single array" in refusal((tmp_path / "single.npy").rename(tmp_path / "single.npz"))
+
+
+def test_what_is_no_number_is_refused(tmp_path):
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps({"a": "text"}))
+    assert "a holds no array of numbers" in refusal(tmp_path / "weights.pkl")
+
+
+def test_half_precision_is_read(tmp_path):
+    half = {name: array.astype(np.float16) for name, array in ARRAYS.items()}
+    assert read_tensors(write(tmp_path, ".npz", half), "")["a/kernel"].dtype == np.float16
+    torch.save({"a": torch.ones(3, dtype=torch.bfloat16)}, tmp_path / "weights.pth")
+    np.testing.assert_array_equal(read_tensors(tmp_path / "weights.pth", "")["a"], np.ones(3, np.float32))
+
+
+def test_writing(tmp_path):
+    path = tmp_path / "new" / "out.safetensors"
+    turned = np.arange(6, dtype=np.float64).reshape(2, 3).T  # neither float32 nor in C's order
+    write_safetensors(path, {"b": turned, "a": np.float16(2) * np.ones(1, np.float16)}, {"network": "vgg19"})
+    found = load_file(path)
+    assert list(found) == ["a", "b"] and found["b"].dtype == np.float32
+    np.testing.assert_array_equal(found["b"], turned)
+    assert read_metadata(path, "") == {"network": "vgg19"} and len(sha256(path)) == 64
+    assert [file.name for file in path.parent.iterdir()] == ["out.safetensors"]
+
+
+def test_metadata_of_what_is_no_safetensors_file(tmp_path):
+    with pytest.raises(UserError, match="^SOURCE=.*no such file"):
+        read_metadata(tmp_path / "none.safetensors", "SOURCE")
+    (tmp_path / "text.safetensors").write_text("text")
+    with pytest.raises(UserError, match="^SOURCE=.*cannot be read as .safetensors"):
+        read_metadata(tmp_path / "text.safetensors", "SOURCE")
