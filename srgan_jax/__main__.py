@@ -11,8 +11,12 @@ from srgan_jax.errors import UserError
 
 COMMANDS = {
     "train": "train a network as a config file describes, or go on with a run",
-    "evaluate": "measure runs against bicubic on a folder of photographs",
+    "calibrate": "propose the weight of the content loss for feature weights of another origin",
+    "evaluate": "measure runs against bicubic on data sets",
+    "ablate": "train and measure the rows and seeds of a grid, and report on them",
+    "report": "write a grid's report again",
     "upscale": "enlarge a picture, or a folder of them, by a trained network",
+    "convert": "bring weights from elsewhere into the form that is used here, or a network out of it",
     "data": "look a folder of photographs over before training",
 }
 

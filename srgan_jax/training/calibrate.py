@@ -23,7 +23,7 @@ from srgan_jax.models.build import build_discriminator, build_features, build_ge
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
 from srgan_jax.training.checkpoint import load_generator
-from srgan_jax.training.state import create_state
+from srgan_jax.training.state import TrainState, create_state
 from srgan_jax.training.steps import forward
 from srgan_jax.weights.vgg_file import feature_params, load_vgg
 
@@ -70,10 +70,12 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
     d = create_state(config, build_generator(config), build_discriminator(config)).d
     assert d is not None
     generator = load_generator(config.init_from, field="config.init_from") if config.init_from else None
+    variables = generator.variables if generator else {}
+    feed = make_feed(config, make_source(config.data))
 
     @jax.jit
-    def norms(crops: jax.Array, paper_params: Any, own_params: Any, variables: Any) -> jax.Array:
-        lr, hr = prepare(crops, scale=config.scale, boundary=config.data.boundary)
+    def norms(fed: Any, step: int, d: TrainState, paper_params: Any, own_params: Any, variables: Any) -> jax.Array:
+        lr, hr = prepare(feed.crops(fed, 0, jnp.asarray(step))[0], scale=config.scale, boundary=config.data.boundary)
         sr = generator.network.apply(variables, lr, train=False) if generator else 2 * upscale(lr, config.scale) - 1
 
         def content(vgg: VGG, params: Any, scale: float, channels: str) -> Any:
@@ -95,15 +97,9 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
         )
         return jnp.stack([optax.tree.norm(jax.grad(term)(sr)) for term in terms])
 
-    feed = make_feed(config, make_source(config.data))
-    fed = feed.start(0)
-    variables = generator.variables if generator else {}
-    first = next(fed)
-    measured = []
+    fed, measured = feed.start(0), []
     for step in range(batches):
-        batch = first if step == 0 or not feed.batched else next(fed)
-        crops = feed.crops(batch, 0, jnp.int32(step))[0]
-        measured.append(norms(crops, paper_params, own_params, variables))
+        measured.append(norms(next(fed), step, d, paper_params, own_params, variables))
     paper_norm, own_norm, d_norm = np.mean(measured, axis=0).tolist()
 
     theirs = Setting("paper", f"vgg19 {paper.layer} caffe", 1.0, paper_norm, ADVERSARIAL * d_norm)

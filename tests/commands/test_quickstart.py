@@ -12,6 +12,7 @@ from srgan_jax.__main__ import main
 def test_the_quickstart_beats_bicubic_by_one_db_on_held_out_photographs(tmp_path):
     train("quickstart", tmp_path / "quickstart")
     assert main(["evaluate", "--checkpoint", f"{tmp_path}/quickstart", "--json", f"{tmp_path}/figures.json"]) == 0
-    bicubic, ours = (m["sets"]["validation"]["mean"] for m in json.loads((tmp_path / "figures.json").read_text())["methods"])
+    methods = json.loads((tmp_path / "figures.json").read_text())["methods"]
+    bicubic, ours = (method["sets"]["validation"]["mean"] for method in methods)
     assert ours["psnr_y"] >= bicubic["psnr_y"] + 1.0
     assert ours["ssim_wang"] > bicubic["ssim_wang"]

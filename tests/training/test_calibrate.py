@@ -48,7 +48,7 @@ def config_of(name: str, weights: Path, *fields: str):
         ("caffe", ("loss.feature.scale=0.03921568627",), 4.0),  # half the paper's: a quarter of the loss
         ("half", (), 4.0),
         ("caffe", ("loss.adversarial.weight=5e-3",), 5.0),  # the paper's is 1e-3
-        ("caffe", ("loss.feature.channels=sum",), 1 / 128),
+        ("caffe", ("loss.feature.channels=sum", "data.pipeline=device"), 1 / 128),
     ],
 )
 def test_the_weight_makes_up_for_what_differs_from_the_paper(files, file, fields, expected):

@@ -1,0 +1,80 @@
+"""Measures one run of a grid: `python -m srgan_jax.evaluation.measure RUN SET ...`, in a process of its own.
+
+So that no other process holds the accelerator while the next run trains.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from srgan_jax.data.images import write_png
+from srgan_jax.errors import UserError
+from srgan_jax.evaluation.evaluate import evaluate
+from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.inference.lpips import make_lpips
+from srgan_jax.inference.pictures import centre
+from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.weights.fetch import cache_dir
+
+FIGURES = "figures.json"
+SIDE = 96  # of the centre cuts, in pixels of HR
+SHOWN = 5  # photographs of each set, the first by name
+
+
+def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
+    """Figures of the run's latest checkpoint on each set: those of `evaluate`, written to `run`/figures.json.
+
+    Beside them go `run`/cuts/SET/NAME/{lr,bicubic,sr,hr}.png, centre cuts that show the same place. LPIPS is measured
+    where `srgan convert lpips` has brought its weights.
+
+    Raises:
+      UserError: no checkpoint, or a set that cannot be read.
+    """
+    generator = load_generator(run, field="--workdir", which="latest")
+    scale, boundary = generator.config.scale, generator.config.data.boundary
+    sets = dict(find_set(folder, scale=scale, boundary=boundary) for folder in folders)
+    asked = conditions(folders)
+    result, outputs = evaluate([generator], sets, [make_lpips(lpips_file(), "--lpips")] if asked["lpips"] else [])
+    for name, pairs in sets.items():
+        bicubic, ours = outputs[name]
+        for index, photograph in enumerate(pairs.names[:SHOWN]):
+            folder = run / "cuts" / name / photograph.replace("/", "_")
+            write_png(folder / "lr.png", centre(pairs.lr[index], SIDE // scale))
+            for kind, pictures in (("bicubic", bicubic), ("sr", ours), ("hr", pairs.hr)):
+                write_png(folder / f"{kind}.png", centre(pictures[index], SIDE))
+    # Orbax keeps what a JSON item holds in a file of this name
+    meta = json.loads((run / "checkpoints" / str(generator.step) / "meta" / "metadata").read_text())
+    result |= {"trained_on": meta["facts"], "asked": asked}
+    partial = run / f"{FIGURES}.partial"
+    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.replace(run / FIGURES)
+    return result
+
+
+def measured(run: Path, step: int, folders: list[Path]) -> dict[str, Any] | None:
+    """What `measure` left there, if it is of that step and what would be measured now.
+
+    Photographs that were changed where they lie are not noticed: remove figures.json to measure again.
+    """
+    try:
+        result = json.loads((run / FIGURES).read_text())
+        fits = result["methods"][1]["step"] == step and result["asked"] == conditions(folders)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return result if fits else None
+
+
+def conditions(folders: list[Path]) -> dict[str, Any]:
+    return {"sets": [str(folder.resolve()) for folder in folders], "lpips": lpips_file().is_file()}
+
+
+def lpips_file() -> Path:
+    return cache_dir() / "lpips_alex.safetensors"
+
+
+if __name__ == "__main__":
+    try:
+        measure(Path(sys.argv[1]), [Path(folder) for folder in sys.argv[2:]])
+    except UserError as error:
+        sys.exit(str(error))

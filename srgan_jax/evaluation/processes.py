@@ -1,0 +1,88 @@
+"""Processes of a grid: one at a time, signals passed on to it, and one grid in a folder."""
+
+import fcntl
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from srgan_jax.errors import UserError
+
+Child = Callable[[list[str], Path], int]
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT came; the process that was running has saved and ended."""
+
+
+@contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds `workdir`/lock, which goes with the process, however it ends.
+
+    Raises:
+      UserError: another process holds it, or `workdir` cannot be written to.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"--workdir={workdir}: no folder that can be written to ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"--workdir={workdir}: another process runs a grid there") from error
+        yield
+
+
+@contextmanager
+def children(say: Callable[[str], None]) -> Iterator[Child]:
+    """child(module and arguments, log) -> exit code, of `python -m`. A signal goes on to it; then comes Stopped.
+
+    A process holds a lock on its log, so that one whose parent was killed is waited for and not met by another.
+    """
+    received: list[int] = []
+    running: list[subprocess.Popen] = []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        for process in running:
+            process.terminate()  # training saves; a second one ends it at once
+
+    def child(arguments: list[str], log: Path) -> int:
+        with log.open("a") as file:
+            for wait in itertools.count():
+                if received:
+                    raise Stopped
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as its output, the child keeps it locked
+                    break
+                except BlockingIOError:
+                    if not wait:
+                        say(f"waiting for a process that an earlier call left at work; see {log}")
+                    time.sleep(0.5)
+            # in a session of its own: Ctrl-C at a terminal would reach it twice
+            argv = [sys.executable, "-m", *arguments]
+            with subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            ) as process:
+                running.append(process)
+                if received:  # while it was being started
+                    process.terminate()
+                code = process.wait()
+                running.clear()
+        if received:
+            raise Stopped
+        return code
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield child
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

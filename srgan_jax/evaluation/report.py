@@ -1,0 +1,165 @@
+"""One self-contained HTML page about a grid: figures beside the paper's, curves, pictures to compare, provenance."""
+
+import base64
+import json
+import shlex
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from srgan_jax.errors import UserError
+from srgan_jax.evaluation import paper
+from srgan_jax.evaluation.chart import chart
+from srgan_jax.evaluation.measure import FIGURES
+from srgan_jax.evaluation.results import Line, logged, run_folder
+from srgan_jax.evaluation.table import TITLES
+from srgan_jax.weights.vgg_file import digest
+
+REPORT = "report.html"
+CURVES = {"g/loss": "Training loss, each row's own", "validation/psnr_y": "PSNR-Y on the validation photographs, dB"}
+
+
+def write_report(results: Sequence[Line], output: Path) -> None:
+    """`results` are the lines of a results.jsonl; the runs they tell of lie below the output's folder.
+
+    Raises:
+      UserError: what a run that is done left there is missing or damaged.
+    """
+    folder = output.parent
+    done = [line for line in results if line["status"] == "done"]
+    measured = {(line["row"], line["seed"]): _figures(folder, line) for line in done}
+    names = list(dict.fromkeys(line["row"] for line in results))
+    sets = list(dict.fromkeys(name for result in measured.values() for name in result["data"]))
+    view = {
+        "rows": [next(line for line in results if line["row"] == name) for name in names],
+        "runs": [line | {"shell": shlex.join(line["command"])} for line in results],
+        "tables": [_table(name, names, results, measured) for name in sets],
+        "charts": [_chart(folder, figure, title, names, done) for figure, title in CURVES.items()],
+        "photographs": [photo for name in sets for photo in _photographs(folder, name, done)],
+        "provenance": _provenance(measured),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
+    partial = output.with_name(f"{output.name}.partial")
+    partial.write_text(template.render(view))
+    partial.replace(output)
+
+
+def _figures(folder: Path, line: Line) -> dict[str, Any]:
+    path = run_folder(folder, line["row"], line["seed"]) / FIGURES
+    try:
+        result = json.loads(path.read_text())
+        assert {"methods", "convention", "code", "data", "trained_on"} <= result.keys() and len(result["methods"]) == 2
+        return result
+    except (OSError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        raise UserError(f"{path}: missing or damaged; run the grid again, which measures what lacks figures") from error
+
+
+def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: dict[Any, Any]) -> dict[str, Any]:
+    """Mean and spread over the seeds of every figure on one set, bicubic first, beside the paper's."""
+    here = next(result for result in measured.values() if name in result["methods"][0]["sets"])
+    control = here["methods"][0]["sets"][name]
+    found = {"bicubic": ("bicubic", [control["mean"]], "")}
+    for row in rows:
+        lines = [line for line in results if line["row"] == row]
+        figures = [line["figures"][name] for line in lines if line["status"] == "done" and name in line["figures"]]
+        found[row] = (lines[-1]["paper"], figures, next((line["reason"] for line in lines if line["reason"]), ""))
+    columns = [figure for figure in TITLES if any(figure in each for _, each, _ in found.values() for each in each)]
+    return {
+        "name": name,
+        "images": len(control["images"]),
+        "columns": [TITLES[column] for column in columns],
+        "rows": [
+            {
+                "name": row,
+                "reason": reason,
+                "seeds": len(figures),
+                "cells": [_mean(column, [each[column] for each in figures if column in each]) for column in columns],
+                "paper": _against(paper.figures(name, {"name": theirs}), figures),
+            }
+            for row, (theirs, figures, reason) in found.items()
+        ],
+        "against_paper": any(paper.figures(name, {"name": theirs}) for theirs, _, _ in found.values()),
+        "warnings": paper.warnings({"methods": here["methods"]}),
+    }
+
+
+def _mean(column: str, values: Sequence[float]) -> tuple[str, str]:
+    """(mean, standard deviation over seeds), "" for what there is not."""
+    digits = 2 if column.startswith("psnr") else 4
+    spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return (f"{statistics.fmean(values):.{digits}f}" if values else "", spread)
+
+
+def _against(theirs: tuple[float, float] | None, ours: Sequence[dict[str, float]]) -> list[str]:
+    """The paper's PSNR-Y, ours less it, the paper's SSIM-daala, ours less it."""
+    if theirs is None:
+        return [""] * 4
+    cells = []
+    for value, name, digits in zip(theirs, ("psnr_y", "ssim_daala"), (2, 4), strict=True):
+        mean = statistics.fmean(each[name] for each in ours) if ours else None
+        cells += [f"{value:.{digits}f}", "" if mean is None else f"{mean - value:+.{digits}f}"]
+    return cells
+
+
+def _chart(folder: Path, figure: str, title: str, names: list[str], done: Sequence[Line]) -> dict[str, Any]:
+    """A line for every run that is done, coloured by its row."""
+    series = []
+    for line in done:
+        run = run_folder(folder, line["row"], line["seed"])
+        points = [(float(each["step"]), float(each[figure])) for each in logged(run) if figure in each]
+        if points:
+            series.append((f"{line['row']} seed {line['seed']}", names.index(line["row"]), points))
+    return {"title": title, **chart(series, log=figure == "g/loss")}
+
+
+def _photographs(folder: Path, name: str, done: Sequence[Line]) -> list[dict[str, Any]]:
+    """The cuts of one set, LR | bicubic | each row's first seed | HR."""
+    rows: dict[str, Path] = {}
+    for line in done:
+        cuts = run_folder(folder, line["row"], line["seed"]) / "cuts" / name
+        if name in line["figures"] and cuts.is_dir():
+            rows.setdefault(line["row"], cuts)
+    if not rows:
+        return []
+    photographs = []
+    common = next(iter(rows.values()))
+    for cut in sorted(path.name for path in common.iterdir()):
+        places = {"LR": common / cut / "lr.png", "bicubic": common / cut / "bicubic.png"}
+        places |= {label: cuts / cut / "sr.png" for label, cuts in rows.items()}
+        places["HR"] = common / cut / "hr.png"
+        columns = [(label, _inline(path)) for label, path in places.items() if path.is_file()]
+        photographs.append({"set": name, "name": cut, "columns": columns})
+    return photographs
+
+
+def _inline(png: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
+
+
+def _provenance(measured: dict[Any, dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """What made the figures; facts on which runs agree stand once."""
+
+    def each(tell: Callable[[dict[str, Any]], dict[str, Any]]) -> list[str]:
+        told: dict[str, list[str]] = {}
+        for (row, seed), result in measured.items():
+            for key, value in tell(result).items():
+                told.setdefault(f"{key}: {value}", []).append(f"{row} seed {seed}")
+        return [text + (f" ({', '.join(runs)})" if len(runs) < len(measured) else "") for text, runs in told.items()]
+
+    def sets(result: dict[str, Any]) -> dict[str, Any]:
+        return {f"{name}, {key}": value for name, origin in result["data"].items() for key, value in origin.items()}
+
+    def trained_with(result: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in result["trained_on"].items() if value != digest({})}
+
+    return [
+        ("Code", each(lambda result: result["code"])),
+        ("Convention", each(lambda result: result["convention"])),
+        ("Measured on", each(sets)),
+        ("Trained with (sha256)", each(trained_with)),
+        ("Generator's weights (sha256)", each(lambda result: {"weights": result["methods"][1]["weights_sha256"]})),
+    ]

@@ -1,0 +1,220 @@
+"""The report of a real grid, read as text and looked at in a browser."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import ROOT
+
+from srgan_jax.__main__ import main
+from srgan_jax.evaluation import paper
+from srgan_jax.evaluation.chart import LEFT, POINTS, chart, thin, ticks
+from srgan_jax.evaluation.report import write_report
+from srgan_jax.evaluation.results import read_results
+
+GRID = """
+def get_grid():
+    small = ["steps=4", "checkpoint.every=4", "validation.every=2", "log.every=1", "log.tensorboard=False"]
+    broken = ["loss.feature.weight=1.0", "loss.feature.weights=/no/<b>&.npz"]
+    rows = {
+        "tiny": {"config": "configs/tiny.py", "overrides": small, "paper": "SRResNet-MSE"},
+        "tiny-gan": {"config": "configs/tiny_gan.py", "overrides": small, "init_from": "tiny"},
+        "broken": {"config": "configs/tiny.py", "overrides": [*small, *broken]},
+    }
+    return {"seeds": [0], "rows": rows, "sets": ["", "FOLDER/set5"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    """Of a grid with a failed row, measured on the bundled photographs and on noise that goes by the name set5."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "set5").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "set5" / "<noise>.png")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    (folder / "grid.py").write_text(GRID.replace("FOLDER", str(folder)))
+    assert main(["ablate", f"--grid={folder}/grid.py", f"--workdir={folder}/runs"]) == 1
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless chromium."""
+    driver = shutil.which("chromedriver")
+    if driver is None or not shutil.which("chromium"):
+        pytest.skip("chromium or chromedriver is not installed (Debian: chromium, chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=Service(driver))
+    yield chrome
+    chrome.quit()
+
+
+def resize(browser, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def cells(browser, caption: str) -> dict[str, list[str]]:
+    """Row name -> texts of a table."""
+    rows = browser.find_elements("css selector", f"[aria-label='{caption}'] tbody tr")
+    texts = [[cell.text for cell in row.find_elements("css selector", "th, td")] for row in rows]
+    return {name: rest for name, *rest in texts}
+
+
+def test_pictures_and_curves_are_there_and_nothing_is_fetched(browser, workdir):
+    resize(browser, 1100)
+    browser.get((workdir / "report.html").as_uri())
+    sizes = browser.execute_script("return [...document.images].map(i => [i.naturalWidth, i.naturalHeight])")
+    # three bundled photographs and one of noise, each LR | bicubic | 2 rows | HR and two in the wipe
+    assert len(sizes) == 4 * 7 and min(min(size) for size in sizes) >= 12
+    assert [96, 96] in sizes and [24, 24] in sizes and [68, 48] in sizes
+    lines = browser.find_elements("css selector", "svg polyline")
+    assert len(lines) == 4 and all(len(line.get_attribute("points").split()) >= 2 for line in lines)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert (workdir / "report.html").stat().st_size < 5e6
+
+
+def test_the_wipe_moves_by_key_and_pointer_and_shows_what_is_chosen(browser, workdir):
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.support.ui import Select
+
+    resize(browser, 1100)
+    browser.get((workdir / "report.html").as_uri())
+    photo = browser.find_element("css selector", ".photo")
+    left, right = (Select(photo.find_element("css selector", f"select.{side}")) for side in ("left", "right"))
+    assert [option.text for option in left.options] == ["LR", "bicubic", "tiny", "tiny-gan", "HR"]
+    assert (left.first_selected_option.text, right.first_selected_option.text) == ("bicubic", "tiny-gan")
+    slider, over = photo.find_element("css selector", "input"), photo.find_element("css selector", ".over")
+    assert slider.get_attribute("aria-label").startswith("Wipe")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", photo.find_element("class name", "stage"))
+
+    def pixels() -> np.ndarray:
+        photo.find_element("class name", "stage").screenshot(str(workdir / "stage.png"))
+        with Image.open(workdir / "stage.png") as image:
+            return np.asarray(image.convert("RGB")).astype(int)
+
+    before, clip = pixels(), over.value_of_css_property("clip-path")
+    slider.send_keys(Keys.ARROW_RIGHT * 10)
+    assert slider.get_attribute("value") == "60" and over.value_of_css_property("clip-path") != clip
+    after = pixels()
+    width = before.shape[1]
+    changed = np.abs(after - before).max(axis=(0, 2)) > 20
+    assert changed[int(0.52 * width) : int(0.58 * width)].any()
+    assert not changed[: int(0.48 * width)].any() and not changed[int(0.62 * width) :].any()
+    stage = photo.find_element("class name", "stage")
+    ActionChains(browser).move_to_element_with_offset(stage, -stage.size["width"] // 4, 0).click().perform()
+    assert abs(float(slider.get_attribute("value")) - 25) <= 1
+    right.select_by_visible_text("HR")
+    under = photo.find_element("css selector", ".under")
+    hr = photo.find_element("css selector", ".strip img[data-label=HR]")
+    assert under.get_attribute("src") == hr.get_attribute("src") and under.get_attribute("alt").endswith("HR")
+
+
+def test_tables_show_figures_the_paper_and_failures(browser, workdir):
+    browser.get((workdir / "report.html").as_uri())
+    tiny, gan, broken = read_results(workdir / "results.jsonl")
+    found = cells(browser, "Figures on set5")
+    assert list(found) == ["bicubic", "tiny", "tiny-gan", "broken"]
+    psnr, ssim = (tiny["figures"]["set5"][name] for name in ("psnr_y", "ssim_daala"))
+    theirs = paper.TABLE["set5"]["SRResNet-MSE"]
+    assert found["tiny"][:2] == ["1", f"{psnr:.2f}"]
+    differences = [f"{psnr - theirs[0]:+.2f}", f"{theirs[1]:.4f}", f"{ssim - theirs[1]:+.4f}"]
+    assert found["tiny"][-4:] == [f"{theirs[0]:.2f}", *differences]
+    assert found["tiny-gan"][-4:] == ["–"] * 4 and found["bicubic"][-4] == "28.43"
+    assert found["broken"][1] == f"failed: {broken['reason']}" and "/no/<b>&.npz" in broken["reason"]
+    assert "paper" not in browser.find_element("css selector", "[aria-label='Figures on validation'] thead").text
+    runs = cells(browser, "Runs")
+    assert runs["tiny"][1:3] == ["done", "4"] and runs["broken"][1] == "failed"
+    text = browser.find_element("tag name", "main").text
+    assert "discriminator.name: 'none' -> 'srgan'" in text and "warning: set5: bicubic is" in text
+    figures = json.loads((workdir / "tiny" / "seed0" / "figures.json").read_text())
+    for fact in (
+        figures["methods"][1]["weights_sha256"],
+        figures["data"]["set5"]["hr_sha256"],
+        "BT.601",
+        "srgan train",
+    ):
+        assert fact in text
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, workdir):
+    resize(browser, 390)
+    browser.get((workdir / "report.html").as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert browser.find_element("class name", "stage").size["width"] <= 390
+
+
+def test_dark_follows_the_system(browser, workdir):
+    browser.get((workdir / "report.html").as_uri())
+    colours = []
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        colours.append(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert colours == ["rgb(255, 255, 255)", "rgb(20, 23, 26)"]
+
+
+def test_report_is_written_again_the_same(workdir):
+    before = (workdir / "report.html").read_bytes()
+    (workdir / "report.html").unlink()
+    assert main(["report", str(workdir)]) == 0
+    assert (workdir / "report.html").read_bytes() == before
+    assert b"/no/<b>" not in before and b"<noise>" not in before
+
+
+def test_spread_over_seeds(workdir):
+    (line, *_), seeds = read_results(workdir / "results.jsonl"), (0, 1, 2)
+    for seed in seeds[1:]:
+        shutil.copytree(workdir / "tiny" / "seed0", workdir / "tiny" / f"seed{seed}", dirs_exist_ok=True)
+    values = (20.0, 21.0, 22.0)
+    lines = [
+        line | {"seed": seed, "figures": {"set5": line["figures"]["set5"] | {"psnr_y": value}}}
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+    write_report(lines, workdir / "spread.html")
+    assert "<td>21.00 <small>± 1.00</small></td>" in (workdir / "spread.html").read_text()
+
+
+def test_bad_input_is_one_line(workdir, tmp_path, capsys):
+    def refused(folder: Path) -> str:
+        capsys.readouterr()
+        assert main(["report", str(folder)]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1
+        return said[0]
+
+    assert "results.jsonl" in refused(tmp_path / "no") and not (tmp_path / "no").exists()
+    line = (workdir / "results.jsonl").read_text().splitlines()[0]
+    outside = json.dumps(json.loads(line) | {"row": "../../x"})
+    for text in ("{", "3", "{}", line.replace('"seconds"', '"sec"'), line.replace("done", "good"), outside):
+        (tmp_path / "results.jsonl").write_text(text + "\n")
+        assert "damaged" in refused(tmp_path)
+    (tmp_path / "results.jsonl").write_text(line + "\n")
+    assert "figures.json" in refused(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_chart_places_points_and_ticks():
+    drawn = chart([("a", 0, [(0.0, 1.0), (100.0, 0.01)])], log=True)
+    (line,) = drawn["lines"]
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in line["path"].split())
+    assert x0 == LEFT and x1 > x0 and y1 > y0 and drawn["log"]
+    assert [text for _, text in drawn["x"]] == ["0", "20", "40", "60", "80", "100"]
+    assert {"0.01", "0.1", "1"} <= {text for _, text in drawn["y"]}
+    assert not chart([("a", 0, [(0.0, -1.0), (1.0, 1.0)])], log=True)["log"]
+    assert chart([("a", 0, [(5.0, 2.0)])], log=False)["lines"] and chart([], log=True)["lines"] == []
+    assert ticks(24.1, 29.7) == [25, 26, 27, 28, 29] or ticks(24.1, 29.7) == [26, 28]
+    many = [(float(x), 2.0 * x) for x in range(1000)]
+    assert len(thin(many)) <= POINTS and np.allclose([y / x for x, y in thin(many)], 2)
