@@ -30,6 +30,15 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
+def real_vgg19(data_dir: Path) -> Path:
+    """VGG19 of Caffe origin, as far as conv3_4."""
+    path = data_dir.parent / "weights" / "vgg19_caffe_conv1_1-conv3_4_fp16.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    return path
+
+
+@pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     """A folder of five random PNGs, a.png to e.png, of different sizes; the shortest side is 20."""
     folder = tmp_path / "photographs"

@@ -1,8 +1,5 @@
 """VGG weights from files: the ones that load, and one line of advice for those that do not."""
 
-import os
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,17 +153,12 @@ def test_digest_depends_on_values_and_not_on_order():
     assert len(digest(params)) == 64
 
 
-def test_real_partial_vgg19():
-    if "SRGAN_DATA_DIR" not in os.environ:
-        pytest.skip("SRGAN_DATA_DIR is not set")
-    path = Path(os.environ["SRGAN_DATA_DIR"]).parent / "weights" / "vgg19_caffe_conv1_1-conv3_4_fp16.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
-    params = load(path)
+def test_real_partial_vgg19(real_vgg19):
+    params = load(real_vgg19)
     # A flat grey picture has no edges, so trained features respond to a contour far more than to it.
     grey = jnp.zeros((1, 32, 32, 3))
     contour = grey.at[:, :, 16:].set(1)
     phi = VGG(layer="2.2").apply({"params": params}, jnp.concatenate([grey, contour]))
     inner = np.asarray(phi)[:, 4:-4]
     assert inner[1, :, 7:9].max() > 2 * inner[0, :, 7:9].max()
-    assert "up to layer 3.4" in refusal(path, layer="5.4")
+    assert "up to layer 3.4" in refusal(real_vgg19, layer="5.4")

@@ -1,11 +1,10 @@
 """The proposed weight gives the ratio of gradients that the reference has."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import ROOT
+from running import ROOT, command, logged, train
 
 from srgan_jax import config as configs
 from srgan_jax.__main__ import main
@@ -89,9 +88,19 @@ def test_bad_input_is_named(files, capsys, config, reference, part):
     assert part in error and len(error.strip().splitlines()) == 1
 
 
-def test_real_caffe_weights_as_their_own_reference(data_dir):
-    file = data_dir.parent / "weights" / "vgg19_caffe_conv1_1-conv3_4_fp16.npz"
-    if not file.is_file():
-        pytest.skip(f"{os.path.basename(file)} is not beside SRGAN_DATA_DIR")
-    paper, config, proposed = calibrate(config_of("tiny", file), file, batches=1)
+def test_real_caffe_weights_as_their_own_reference(real_vgg19):
+    paper, config, proposed = calibrate(config_of("tiny", real_vgg19), real_vgg19, batches=1)
     assert proposed.weight == pytest.approx(1, rel=1e-4) and paper.content > 1
+
+
+def test_srgan_vgg22_runs_with_real_caffe_weights(real_vgg19, tmp_path):
+    """The experiment as it stands but for its size and length; asked for 5.4, the file is refused."""
+    small = ["steps=2", "batch_size=2", "data.crop=32", "generator.blocks=1", "generator.features=8"]
+    small += ["discriminator.features=4", "discriminator.dense=8", "validation.every=0", "checkpoint.every=2"]
+    fields = (*small, "data.source=bundled", "log.every=1", f"loss.feature.weights={real_vgg19}")
+    train("srgan_vgg22", tmp_path / "vgg22", *fields)
+    values = logged(tmp_path / "vgg22", "g/feature")
+    # features of real photographs against noise: of the size that the paper's factor is for
+    assert sorted(values) == [1, 2] and all(1e-2 < value < 1e4 for value in values.values())
+    assert main(command("srgan_vgg54", tmp_path / "vgg54", *fields)) == 2
+    assert not (tmp_path / "vgg54").exists()

