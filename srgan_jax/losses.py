@@ -63,18 +63,27 @@ def total_variation(sr: Images) -> Scalar:
 
 
 def discriminator_verdict(kind: str, real_logits: Logits, fake_logits: Logits) -> dict[str, Scalar]:
-    """How far D tells the two apart: "accuracy", the share of both it is right about, and "margin", of mean logits.
+    """How well D tells the two apart: means over the batch of "real" and "fake", "accuracy" and "margin".
 
-    Right is beyond D's own threshold: 0, for lsgan 1/2, for the relativistic and wgan-gp the other side's mean.
+    "real" and "fake" are what D says, in its kind's own terms: a probability for nonsaturating and minimax, one against
+    the other side's mean for relativistic, the bare output for the others. "accuracy" is the share of both that lies
+    on its side of D's threshold: a probability of 1/2, for hinge 0, for lsgan 1/2, for wgan-gp the other side's mean.
+    "margin" is mean real logit less mean fake logit.
     """
     real, fake = _float32(real_logits), _float32(fake_logits)
-    margin = jnp.mean(real) - jnp.mean(fake)
-    if kind in ("relativistic", "wgan-gp"):
-        above, below = real > jnp.mean(fake), fake < jnp.mean(real)
-    else:
-        threshold = 0.5 if kind == "lsgan" else 0.0
-        above, below = real > threshold, fake < threshold
-    return {"accuracy": (jnp.mean(above) + jnp.mean(below)) / 2, "margin": margin}
+    mean_real, mean_fake = jnp.mean(real), jnp.mean(fake)
+    against = (mean_fake, mean_real) if kind in ("relativistic", "wgan-gp") else (0.0, 0.0)
+    threshold = 0.5 if kind == "lsgan" else 0.0
+    right = jnp.mean(real - against[0] > threshold) + jnp.mean(fake - against[1] < threshold)
+    said = (real, fake)
+    if kind in ("nonsaturating", "minimax", "relativistic"):
+        said = jax.nn.sigmoid(real - against[0]), jax.nn.sigmoid(fake - against[1])
+    return {
+        "real": jnp.mean(said[0]),
+        "fake": jnp.mean(said[1]),
+        "accuracy": right / 2,
+        "margin": mean_real - mean_fake,
+    }
 
 
 def generator_adversarial(kind: str, fake_logits: Logits, real_logits: Logits | None = None) -> Scalar:

@@ -170,15 +170,28 @@ def test_gradient_penalty_is_taken_between_real_and_fake():
     np.testing.assert_allclose(value, (2.0**2 + 1.0**2) / 2, rtol=1e-5)
 
 
+LOGITS = jnp.array([2.0, 0.3, 1.0]), jnp.array([-1.0, 1.2, -0.9])  # of real and generated images; means 1.1, -0.7/3
+
+
+def probability(*logits):
+    return np.mean(1 / (1 + np.exp(-np.array(logits))))
+
+
 @pytest.mark.parametrize(
-    ("kind", "accuracy"),
-    [("nonsaturating", 5 / 6), ("hinge", 5 / 6), ("lsgan", 4 / 6), ("relativistic", 5 / 6), ("wgan-gp", 5 / 6)],
+    ("kind", "real", "fake", "accuracy"),
+    [
+        ("nonsaturating", probability(2, 0.3, 1), probability(-1, 1.2, -0.9), 5 / 6),
+        ("minimax", probability(2, 0.3, 1), probability(-1, 1.2, -0.9), 5 / 6),
+        ("hinge", 1.1, -0.7 / 3, 5 / 6),
+        ("lsgan", 1.1, -0.7 / 3, 4 / 6),
+        ("relativistic", probability(2 + 0.7 / 3, 0.3 + 0.7 / 3, 1 + 0.7 / 3), probability(-2.1, 0.1, -2.0), 5 / 6),
+        ("wgan-gp", 1.1, -0.7 / 3, 5 / 6),
+    ],
 )
-def test_the_verdict_counts_what_lies_beyond_the_kinds_threshold(kind, accuracy):
-    real, fake = jnp.array([2.0, 0.3, 1.0]), jnp.array([-1.0, 1.2, -0.9])
-    verdict = losses.discriminator_verdict(kind, real, fake)
-    np.testing.assert_allclose(verdict["accuracy"], accuracy, rtol=1e-6)
-    np.testing.assert_allclose(verdict["margin"], 1.1 + 0.7 / 3, rtol=1e-6)
+def test_the_verdict_is_in_the_kinds_own_terms(kind, real, fake, accuracy):
+    verdict = losses.discriminator_verdict(kind, *LOGITS)
+    expected = {"real": real, "fake": fake, "accuracy": accuracy, "margin": 1.1 + 0.7 / 3}
+    assert {name: pytest.approx(float(value), rel=1e-5) for name, value in verdict.items()} == expected
 
 
 # The generator's step with tiny networks.

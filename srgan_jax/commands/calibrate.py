@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from srgan_jax import config as configs
+from srgan_jax.errors import UserError
 from srgan_jax.training.calibrate import calibrate
 
 
@@ -19,8 +20,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--reference", required=True, type=Path, help="VGG19 weights of Caffe origin, .npz or .safetensors"
     )
-    parser.add_argument("--batches", type=int, default=4, choices=range(1, 1001), metavar="N", help="default 4")
+    parser.add_argument("--batches", type=int, default=4, metavar="N", help="of crops to measure on (default 4)")
     args, overrides = parser.parse_known_args(argv)
+    if args.batches < 1:
+        raise UserError(f"--batches={args.batches}: must be 1 or more")
     config = configs.load(args.config, overrides)
     settings = calibrate(config, args.reference, batches=args.batches)
     sr = config.init_from or "bicubic upscaling"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import evaluate, strip
-from srgan_jax.evaluation.pairs import Pairs, find_set, load_pairs
+from srgan_jax.evaluation.pairs import Pairs, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.ops.bicubic import PADDING
@@ -51,9 +52,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--picture", type=Path, help="write a PNG of the first set here: LR | bicubic | runs ... | HR")
     args = parser.parse_args(argv)
 
-    for field, path in (("--json", args.json), ("--picture", args.picture)):
-        if path and (path.is_dir() or not all(parent.is_dir() for parent in path.parents if parent.exists())):
-            raise UserError(f"{field}={path}: no file can be written there")
+    for field, path, ending in (("--json", args.json, ""), ("--picture", args.picture, ".png")):
+        if path:
+            _refuse_output(field, path, ending)
     if args.lr and not args.hr:
         raise UserError(f"--lr={args.lr}: needs --hr, the folder of HR images that it belongs to")
     earlier = [(str(path), load_result(path)) for path in args.add]
@@ -75,11 +76,13 @@ def main(argv: list[str]) -> int:
     print(table(result, each=args.each, against_paper=args.against == "paper"))
     if not lpips and args.lpips is None:
         print("LPIPS was not measured: `srgan convert lpips` brings its weights")
-    if args.against:
-        print("\n".join(paper.warnings(result)), file=sys.stderr, end="\n" if paper.warnings(result) else "")
+    for line in paper.warnings(result) if args.against else []:
+        print(line, file=sys.stderr)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        partial = args.json.with_name(f"{args.json.name}.partial")
+        partial.write_text(json.dumps(result, indent=2) + "\n")
+        partial.replace(args.json)
         print(f"figures with provenance: {args.json}")
     if args.picture:
         first = next(iter(sets))
@@ -88,17 +91,27 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _refuse_output(field: str, path: Path, ending: str) -> None:
+    """Before anything is measured."""
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    writable = existing.is_dir() and os.access(existing, os.W_OK)
+    if not writable or (path.exists() and not path.is_file()):
+        raise UserError(f"{field}={path}: no file can be written there")
+    if path.suffix.lower() != ending and ending:
+        raise UserError(f"{field}={path}: is written as {ending}; give such a name")
+
+
 def _sets(args: argparse.Namespace, scale: int) -> dict[str, Pairs]:
     folders = args.set or ([] if args.hr else [SAMPLES / "validation"])
     sets = dict(find_set(folder, scale=scale, boundary=args.boundary) for folder in folders)
     if len(sets) < len(folders):
         raise UserError(f"--set: data sets need different names, not {', '.join(folder.name for folder in folders)}")
     if args.hr:
-        sets[args.hr.resolve().name] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary)
+        sets[set_name(args.hr)] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary)
     return sets
 
 
 def _lpips(wanted: list[str] | None) -> list[Lpips]:
     if wanted is None:
         wanted = ["alex"] if (cache_dir() / "lpips_alex.safetensors").is_file() else []
-    return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in wanted]
+    return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in dict.fromkeys(wanted)]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from srgan_jax import config as configs
 from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError
+from srgan_jax.evaluation.pairs import set_name
 
 ROW_FIELDS = ("config", "overrides", "init_from", "paper")
 SHAPE = "get_grid() must return {'seeds': [0], 'rows': {NAME: {'config': FILE, ...}, ...}, 'sets': [FOLDER, ...]}"
@@ -76,7 +77,7 @@ def find_sets(folders: Sequence[str]) -> list[Path]:
     for folder in sets:
         if not folder.is_dir():
             raise UserError(f"--set: {folder}: no such folder")
-    names = [folder.resolve().name for folder in sets]
+    names = [set_name(folder) for folder in sets]
     if len(set(names)) < len(names):
         raise UserError(f"--set: data sets need different folder names, not {', '.join(names)}")
     return sets

@@ -20,7 +20,7 @@ class Pairs(NamedTuple):
 
 
 def find_set(folder: Path, *, scale: int, boundary: str) -> tuple[str, Pairs]:
-    """(the folder's name, pairs) of a data set: HR/ with LRx4/ (or LRx2/, ...) in it, HR/ alone, or just images.
+    """(name, pairs) of a data set: HR/ with LRx4/ (or LRx2/, ...) in it, HR/ alone, or just images.
 
     Raises:
       UserError: as load_pairs does.
@@ -29,7 +29,13 @@ def find_set(folder: Path, *, scale: int, boundary: str) -> tuple[str, Pairs]:
     pairs = load_pairs(
         hr if hr.is_dir() else folder, lr if lr.is_dir() else None, scale=scale, boundary=boundary, field="--set"
     )
-    return folder.resolve().name, pairs
+    return set_name(folder), pairs
+
+
+def set_name(folder: Path) -> str:
+    """The folder's name; of a folder HR that of the data set it lies in."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "HR" else folder.name
 
 
 def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary: str, field: str = "--hr") -> Pairs:

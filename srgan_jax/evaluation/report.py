@@ -67,6 +67,8 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
         lines = [line for line in results if line["row"] == row]
         figures = [line["figures"][name] for line in lines if line["status"] == "done" and name in line["figures"]]
         found[row] = (lines[-1]["paper"], figures, next((line["reason"] for line in lines if line["reason"]), ""))
+    scale = here["data"][name]["scale"]
+    theirs = {row: paper.figures(name, {"name": of}, scale) for row, (of, _, _) in found.items()}
     columns = [figure for figure in TITLES if any(figure in each for _, each, _ in found.values() for each in each)]
     return {
         "name": name,
@@ -78,12 +80,12 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
                 "reason": reason,
                 "seeds": len(figures),
                 "cells": [_mean(column, [each[column] for each in figures if column in each]) for column in columns],
-                "paper": _against(paper.figures(name, {"name": theirs}), figures),
+                "paper": _against(theirs[row], figures),
             }
-            for row, (theirs, figures, reason) in found.items()
+            for row, (_, figures, reason) in found.items()
         ],
-        "against_paper": any(paper.figures(name, {"name": theirs}) for theirs, _, _ in found.values()),
-        "warnings": paper.warnings({"methods": here["methods"]}),
+        "against_paper": any(theirs.values()),
+        "warnings": paper.warnings(here) if any(theirs.values()) else [],
     }
 
 

@@ -37,7 +37,8 @@ def table(result: Result, *, each: bool = False, against_paper: bool = False) ->
             ]
         for method in methods:
             row = [name, f"mean of {len(images)}", method["name"], *cells(mean(method, name), columns)]
-            rows.append(row + (differences(name, method) if against_paper else []))
+            scale = result["data"][name]["scale"]
+            rows.append(row + (differences(name, method, scale) if against_paper else []))
     wide = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(head))]
     pads = [str.ljust] * 3 + [str.rjust] * (len(head) - 3)
     lines = ["  ".join(pad(cell, w) for pad, cell, w in zip(pads, row, wide, strict=False)).rstrip() for row in rows]
@@ -53,9 +54,9 @@ def cells(figures: dict[str, float], columns: Sequence[str]) -> list[str]:
     return [f"{figures[c]:.{2 if c.startswith('psnr') else 4}f}" if c in figures else "-" for c in columns]
 
 
-def differences(set_name: str, method: dict[str, Any]) -> list[str]:
+def differences(set_name: str, method: dict[str, Any], scale: int) -> list[str]:
     """Cells: the paper's PSNR-Y, ours less it, the paper's SSIM-daala, ours less it."""
-    theirs, ours = paper.figures(set_name, method), mean(method, set_name)
+    theirs, ours = paper.figures(set_name, method, scale), mean(method, set_name)
     if theirs is None:
         return ["-"] * 4
     psnr, ssim = theirs
@@ -71,14 +72,25 @@ def load_result(path: Path) -> Result:
     """A result that `srgan evaluate --json` wrote. Raises UserError if it is none."""
     try:
         result = json.loads(path.read_text())
+        for origin in result["data"].values():
+            identity(origin)
         for method in result["methods"]:
-            assert method["name"] and all(mean(method, name)["psnr_y"] for name in method["sets"])
-        assert result["convention"]["border_pixels"] and result["data"].keys() >= result["methods"][0]["sets"].keys()
+            measured = list(method["sets"].values())
+            figures = [f for each in measured for f in (each["mean"], *each["images"].values())]
+            values = [value for each in figures for value in each.values()]
+            known = (
+                method["sets"].keys() <= result["data"].keys() and set().union(*figures) <= result["convention"].keys()
+            )
+            numbers = all(isinstance(value, int | float) for value in values)
+            if not (isinstance(method["name"], str) and measured and values and known and numbers):
+                raise ValueError
+        if not isinstance(result["code"], dict) or not result["convention"]["border_pixels"] or not result["methods"]:
+            raise ValueError
         return result
     except OSError as error:
         raise UserError(f"--add={path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
-        raise UserError(f"--add={path}: not a result of srgan evaluate --json") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"--add={path}: not a result of srgan evaluate --json, or damaged; measure again") from error
 
 
 def merge(results: Sequence[tuple[str, Result]]) -> Result:
@@ -105,5 +117,8 @@ def merge(results: Sequence[tuple[str, Result]]) -> Result:
             there = methods.setdefault(method["name"], {**method, "sets": {}})
             if there.get("weights_sha256") != method.get("weights_sha256"):
                 raise UserError(f"{name}: {method['name']} is in {first_name} too, with other weights; rename the run")
-            there["sets"] |= method["sets"]
+            for key, old in method["sets"].items():  # what is measured now comes before what was
+                new = there["sets"].get(key, {"images": {}, "mean": {}})
+                images = {image: figures | new["images"].get(image, {}) for image, figures in old["images"].items()}
+                there["sets"][key] = {"images": images, "mean": old["mean"] | new["mean"]}
     return merged | {"methods": list(methods.values()), "code": {n: r["code"] for n, r in results}}

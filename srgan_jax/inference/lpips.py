@@ -24,12 +24,13 @@ Picture = UInt8[np.ndarray, "h w 3"]
 class Lpips:
     """Called with (sr, hr) gives their distance, LPIPS_CONVENTION; compiled once for each size of picture.
 
-    name: "lpips_alex" or "lpips_vgg". digest: of the weights (provenance.digest_tree).
+    name: "lpips_alex" or "lpips_vgg". digest: of the weights (provenance.digest_tree). smallest: side, in pixels.
     The call raises ValueError for pictures that differ in shape, UserError for such that are too small.
     """
 
     name: str
     digest: str
+    smallest: int
     measure: Callable[[Picture, Picture], float]
 
     @property
@@ -63,4 +64,4 @@ def make_lpips(path: Path, field: str) -> Lpips:
             raise UserError(f"{field}={path}: a picture of {size} is too small, it needs {needed}; leave that one out")
         return float(apply(params, sr, hr))
 
-    return Lpips(f"lpips_{weights.network}", weights.digest, measure)
+    return Lpips(f"lpips_{weights.network}", weights.digest, smallest, measure)

@@ -2,7 +2,8 @@
 
 The paper's setting (phi of VGG19 with Caffe weights, features times 1/12.75, 1e-3 of the adversarial loss) means a
 certain ratio of content to adversarial gradient. Other weights give features of another size: the weight sought is the
-one under which that ratio is the same, on the same pictures and with the same discriminator.
+one under which that ratio is the same, on the same pictures and with the same discriminator, untrained. Where the
+adversarial loss is the paper's too, D cancels out: whatever it is, the content gradient must be the paper's.
 """
 
 from pathlib import Path
@@ -50,7 +51,7 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
 
     reference: VGG19 weights of Caffe origin, which reach the paper's layer: 2.2 for a config whose layer is in the
     first two blocks, 5.4 for others. SR comes from the generator of config.init_from, or else from bicubic upscaling.
-    A config without a discriminator is measured with the paper's D and weight of it, which cancel.
+    A config without a discriminator is measured with the paper's D and weight of it.
 
     Raises:
       UserError: a file or a folder that the config or `reference` names is not there or not what it should be.
@@ -64,12 +65,14 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
     paper = VGG(network="vgg19", layer="2.2" if feature.layer < "3" else "5.4", origin="caffe")
     paper_params = load_vgg(reference, network="vgg19", layer=paper.layer, origin="caffe", field="--reference")
 
-    config = ConfigDict(config)
+    config = config.copy_and_resolve_references()
     if config.discriminator.name == "none":
         config.discriminator.name, config.loss.adversarial.weight = "srgan", ADVERSARIAL
     d = create_state(config, build_generator(config), build_discriminator(config)).d
     assert d is not None
     generator = load_generator(config.init_from, field="config.init_from") if config.init_from else None
+    if generator and generator.config.scale != config.scale:
+        raise UserError(f"config.init_from={config.init_from}: is for x{generator.config.scale}, not x{config.scale}")
     variables = generator.variables if generator else {}
     feed = make_feed(config, make_source(config.data))
 
@@ -86,24 +89,28 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
 
             return loss
 
-        def adversarial(sr: jax.Array) -> jax.Array:
-            fake, real = (forward(d, d.params, x)[0] for x in (sr, hr))
-            return losses.generator_adversarial(config.loss.adversarial.kind, fake, real)
+        def adversarial(kind: str) -> Any:
+            def loss(sr: jax.Array) -> jax.Array:
+                fake, real = (forward(d, d.params, x)[0] for x in (sr, hr))
+                return losses.generator_adversarial(kind, fake, real)
+
+            return loss
 
         terms = (
             content(paper, paper_params, SCALE, "mean"),
             content(own, own_params, feature.scale, feature.channels),
-            adversarial,
+            adversarial("nonsaturating"),
+            adversarial(config.loss.adversarial.kind),
         )
         return jnp.stack([optax.tree.norm(jax.grad(term)(sr)) for term in terms])
 
     fed, measured = feed.start(0), []
     for step in range(batches):
         measured.append(norms(next(fed), step, d, paper_params, own_params, variables))
-    paper_norm, own_norm, d_norm = np.mean(measured, axis=0).tolist()
+    paper_norm, own_norm, paper_d_norm, own_d_norm = np.mean(measured, axis=0).tolist()
 
-    theirs = Setting("paper", f"vgg19 {paper.layer} caffe", 1.0, paper_norm, ADVERSARIAL * d_norm)
-    adversarial_norm = config.loss.adversarial.weight * d_norm
+    theirs = Setting("paper", f"vgg19 {paper.layer} caffe", 1.0, paper_norm, ADVERSARIAL * paper_d_norm)
+    adversarial_norm = config.loss.adversarial.weight * own_d_norm
     weight = theirs.ratio * adversarial_norm / own_norm
     features = f"{feature.network} {feature.layer} {feature.origin}"
     return [

@@ -1,5 +1,6 @@
 """A whole run: build, resume, train, validate, save."""
 
+import dataclasses
 import fcntl
 import logging
 import os
@@ -160,8 +161,11 @@ def _warm_start(state: GanState, config: ConfigDict, mesh: Any) -> GanState:
     """The generator, and its running statistics, of another run."""
     field = "config.init_from"
     source = load_generator(config.init_from, field=field)
-    theirs, ours = (configs.flatten({"scale": c.scale, "generator": c.generator}) for c in (source.config, config))
-    other = [f"{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in ours if theirs.get(n) != ours[n]]
+    networks = source.network, build_generator(config)
+    # as built: a run may be older than a field, and a field may be of no use to a network
+    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in networks)
+    fields = [n for n in ours if n not in ("parent", "dtype", "axis_name", "icnr")]  # which may differ
+    other = [f"generator.{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in fields if theirs.get(n) != ours[n]]
     if other:
         raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
     log.info("generator from %s, step %d", config.init_from, source.step)

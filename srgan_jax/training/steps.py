@@ -44,13 +44,9 @@ def update_discriminator(
         return loss, (stats, real, fake)
 
     (loss, (stats, real, fake)), grads = jax.value_and_grad(loss_fn, has_aux=True)(d.params)
-    metrics = {f"d/{name}": value for name, value in losses.discriminator_verdict(adversarial.kind, real, fake).items()}
-    metrics |= {
-        "d/loss": loss,
-        "d/real": jnp.mean(jax.nn.sigmoid(real)),
-        "d/fake": jnp.mean(jax.nn.sigmoid(fake)),
-        "d/grad_norm": optax.tree.norm(grads),
-    }
+    verdict = losses.discriminator_verdict(adversarial.kind, real, fake)
+    metrics = {"d/loss": loss, "d/grad_norm": optax.tree.norm(grads)}
+    metrics |= {f"d/{name}": value for name, value in verdict.items()}
     return d.apply_gradients(grads=grads, batch_stats=stats), metrics
 
 

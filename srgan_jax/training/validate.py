@@ -37,6 +37,9 @@ class Validation:
         self.hr = [centre(image, v.crop, self.scale) for image in photographs]
         field = "config.validation.lpips"
         self.lpips = [make_lpips(find_lpips(v.lpips, field), field)] if v.lpips else []
+        for measure in self.lpips:
+            if min(min(hr.shape[:2]) for hr in self.hr) < measure.smallest:
+                raise UserError(f"{field}={v.lpips}: needs a config.validation.crop of {measure.smallest} or more")
         self.lr = [imresize(hr, scale=1 / self.scale, boundary=config.data.boundary) for hr in self.hr]
 
     def run(self, upscale: Upscale, variables: Any) -> tuple[dict[str, float], Picture]:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -72,7 +73,7 @@ class Progress:
         self.writer, self.config = writer, config
         self.step, self.sums, self.count = step, {}, 0  # type: tuple[int, dict[str, float], int]
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
-        self.first, self.watched, self.right = True, 0, 0.0
+        self.first, self.watched = True, deque()  # type: tuple[bool, deque[float]]
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -129,18 +130,21 @@ class Progress:
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
 
     def _watch(self, step: int, accuracy: float) -> None:
-        """Warns when D has been right about nearly everything over the last PATIENCE updates."""
-        self.watched += self.config.steps_per_call
-        self.right += self.config.steps_per_call * accuracy
-        if self.watched < PATIENCE:
+        """Warns when D has been right about nearly everything over the last PATIENCE updates, then begins anew."""
+        self.watched.append(accuracy)
+        updates = self.config.steps_per_call * len(self.watched)
+        if updates < PATIENCE:
             return
-        if self.right > WINNING * self.watched:
-            log.warning(
-                "warning: at step %d D has been winning for %d updates (accuracy %.4f): the generator learns little "
-                "from it; a lower loss weight, a smaller D or another loss.adversarial.kind may help",
-                *(step, self.watched, self.right / self.watched),
-            )
-        self.watched, self.right = 0, 0.0
+        mean = sum(self.watched) / len(self.watched)
+        if mean <= WINNING:
+            self.watched.popleft()
+            return
+        log.warning(
+            "warning: at step %d D has been winning for %d updates (accuracy %.4f): the generator learns little "
+            "from it; a lower loss weight, a smaller D or another loss.adversarial.kind may help",
+            *(step, updates, mean),
+        )
+        self.watched.clear()
 
 
 def shares(metrics: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Bad input: exit code 2 and one line that names the file or field; nothing is written."""
 
 import fcntl
+import json
 import shutil
 
 import numpy as np
@@ -119,6 +120,15 @@ def test_train_says_how_to_get_feature_weights(tmp_path, capsys):
 def test_warm_start_refuses_another_architecture(tmp_path, capsys, run):
     line = refusal(capsys, command("tiny", tmp_path / "run", f"init_from={run}", "generator.blocks=2"))
     assert "config.init_from" in line and "generator.blocks: 1 there, 2 here" in line
+
+
+def test_warm_start_from_a_run_that_is_older_than_a_field(tmp_path, run):
+    """The field's default is what that run was trained with."""
+    shutil.copytree(run, tmp_path / "old")
+    config = json.loads((run / "config.json").read_text())
+    del config["generator"]["norm_epsilon"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    train("tiny", tmp_path / "new", f"init_from={tmp_path}/old", "steps=2", "checkpoint.every=2", "validation.every=0")
 
 
 def test_warm_start_refuses_a_run_without_a_checkpoint(tmp_path, capsys, run):

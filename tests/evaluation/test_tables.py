@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from running import train
+from running import command, train
 
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import list_images, read_image, write_png
@@ -76,6 +76,12 @@ def fault(runs, tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
+        (lambda r: r["convention"].pop("psnr_y"), "not a result of srgan evaluate"),
+        (lambda r: r["data"].update(plain={}), "not a result of srgan evaluate"),
+        (lambda r: r.pop("code"), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1]["sets"]["plain"].pop("images"), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1]["sets"]["plain"]["mean"].update(psnr_y="30"), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1].update(name={}), "not a result of srgan evaluate"),
         (lambda r: r["convention"].update(border_pixels=8), "border_pixels was measured by another convention (8)"),
         (lambda r: r["convention"].update(psnr_y="on full-range Y"), "psnr_y was measured by another convention"),
         (lambda r: r["data"]["plain"].update(hr_sha256="0" * 64), "plain is other data"),
@@ -91,6 +97,36 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys, change, part
     assert len(error) == 1 and part in error[0] and "theirs.json" in error[0]
 
 
+def test_earlier_figures_do_not_replace_fresh_ones(runs, tmp_path, capsys, lpips_files):
+    sets = ["--set", runs / "plain", "--lpips"]
+    old = evaluated(["--checkpoint", runs / "run0", *sets], tmp_path / "old.json")
+    both = evaluated([*sets, lpips_files["alex"], "--add", tmp_path / "old.json"], tmp_path / "both.json")
+    assert [method["name"] for method in both["methods"]] == ["bicubic", "run0"]
+    control = both["methods"][0]["sets"]["plain"]
+    assert control["mean"].keys() == old["methods"][0]["sets"]["plain"]["mean"].keys() | {"lpips_alex"}
+    assert all("lpips_alex" in figures for figures in control["images"].values())
+    assert capsys.readouterr().out.splitlines()[-3].endswith("-")  # of run0 it was not measured
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--json", "/dev/full"], "--json=/dev/full: no file can be written there"),
+        (["--picture", "/dev/full"], "--picture=/dev/full: no file can be written there"),
+        (["--picture", "p.jpg"], "--picture=p.jpg: is written as .png"),
+    ],
+)
+def test_a_place_that_cannot_take_the_figures_is_refused_before_measuring(capsys, arguments, part):
+    assert main(["evaluate", *arguments]) == 2
+    out, error = capsys.readouterr()
+    assert part in error and len(error.strip().splitlines()) == 1 and out == ""
+
+
+def test_a_folder_hr_has_the_name_of_its_set(runs, tmp_path):
+    for arguments in (["--hr", runs / "full" / "HR"], ["--set", runs / "full" / "HR"]):
+        assert list(evaluated(arguments, tmp_path / "r.json")["data"]) == ["full"]
+
+
 def test_lpips_stands_beside_the_others_with_its_weights(runs, tmp_path, capsys, lpips_files):
     files = ["--lpips", lpips_files["alex"], lpips_files["vgg"]]
     result = evaluated(["--checkpoint", runs / "run0", "--set", runs / "plain", *files], tmp_path / "r.json")
@@ -100,6 +136,13 @@ def test_lpips_stands_beside_the_others_with_its_weights(runs, tmp_path, capsys,
     assert 0 < bicubic["lpips_alex"] < run["lpips_alex"] < 2 and 0 < bicubic["lpips_vgg"] < 2  # run: hardly trained
     assert first.split()[-2:] == [f"{bicubic[name]:.4f}" for name in ("lpips_alex", "lpips_vgg")]
     assert "weights" in result["convention"]["lpips_vgg"]
+
+
+def test_validation_crops_that_are_too_small_for_lpips_are_refused_at_the_start(tmp_path, capsys, lpips_files):
+    fields = ("validation.crop=24", f"validation.lpips={lpips_files['alex']}")
+    assert main(command("tiny", tmp_path / "run", *fields)) == 2
+    assert "needs a config.validation.crop of 31 or more" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_validation_measures_lpips(runs, tmp_path, lpips_files):
@@ -117,7 +160,7 @@ def measured(name, psnr, ssim=0.8, config=None):
 
 def test_the_papers_figures_and_the_difference():
     methods = [measured("bicubic", 28.44), measured("mine", 32.0, 0.9), measured("SRGAN-VGG54", 29.0)]
-    result = {"convention": {"border_pixels": 4}, "data": {"Set5": {}}, "methods": methods}
+    result = {"convention": {"border_pixels": 4}, "data": {"Set5": {"scale": 4}}, "methods": methods}
     lines = [line.split()[4:] for line in table(result, against_paper=True).splitlines()[1:-1]]
     assert lines[0][-4:] == ["28.43", "+0.01", "0.8211", "-0.0211"]
     assert lines[1][-4:] == ["-"] * 4
@@ -126,6 +169,10 @@ def test_the_papers_figures_and_the_difference():
     methods[0] = measured("bicubic", 28.49)
     (warning,) = paper.warnings(result)
     assert "Set5: bicubic is 28.49 dB here and 28.43 dB in the paper" in warning
+    result["data"]["Set5"]["scale"] = 2
+    (warning,) = paper.warnings(result)
+    assert "no figures for a set of this name at x2" in warning
+    assert all(line.endswith("-") for line in table(result, against_paper=True).splitlines()[1:-1])
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,24 @@ def test_the_weight_makes_up_for_what_differs_from_the_paper(files, file, fields
     assert config.ratio / proposed.ratio == pytest.approx(config.weight / proposed.weight, rel=1e-5)
 
 
+def test_another_adversarial_loss_counts_by_its_own_gradient(files):
+    """The paper's ratio is to the paper's -log D, whatever the config has."""
+    default, lsgan = (
+        calibrate(config_of("tiny_gan", files["caffe"], f"loss.adversarial.kind={kind}"), files["caffe"], batches=1)
+        for kind in ("nonsaturating", "lsgan")
+    )
+    assert lsgan[0] == default[0]
+    assert lsgan[2].ratio == pytest.approx(default[2].ratio, rel=1e-5)
+    assert lsgan[2].weight == pytest.approx(lsgan[1].adversarial / default[1].adversarial, rel=1e-3) != 1
+
+
+def test_the_callers_config_stays_as_it_is(files):
+    config = config_of("tiny", files["caffe"])
+    before = config.to_json()
+    calibrate(config, files["caffe"], batches=1)
+    assert config.to_json() == before
+
+
 def test_training_accepts_the_proposal_and_nothing_less(files, tmp_path, capsys):
     fields = [f"--config.{field}" for field in VGG22]
     fields += [f"--config.loss.feature.weights={files['torchvision']}", "--config.loss.feature.network=vgg16"]
@@ -71,18 +89,28 @@ def test_training_accepts_the_proposal_and_nothing_less(files, tmp_path, capsys)
     assert "gradient at the generator's output, by term: feature 100.0 %" in capsys.readouterr().err
 
 
+def test_a_generator_of_another_scale_is_refused(files, tmp_path, capsys):
+    train("tiny", tmp_path / "run", "steps=2", "checkpoint.every=2", "validation.every=0")
+    argv = ["calibrate", f"--config={ROOT}/configs/tiny.py", f"--reference={files['caffe']}"]
+    fields = [*VGG22, f"loss.feature.weights={files['caffe']}", "scale=2", f"init_from={tmp_path}/run"]
+    assert main(argv + [f"--config.{field}" for field in fields]) == 2
+    assert "is for x4, not x2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("config", "reference", "part"),
     [
         ({"weight": 0.0}, "caffe", "config.loss.feature.weight=0"),
         ({}, "torchvision", "--reference"),
         ({"layer": "3.1"}, "caffe", "--reference: "),  # the file ends before 5.4
+        ({"batches": "0"}, "caffe", "--batches=0: must be 1 or more"),
         ({"weights": "/no/such.npz"}, "caffe", "config.loss.feature.weights: there is no file"),
     ],
 )
 def test_bad_input_is_named(files, capsys, config, reference, part):
     fields = dict(weight=1.0, weights="random") | config
     argv = ["calibrate", f"--config={ROOT}/configs/tiny.py", f"--reference={files[reference]}"]
+    argv += [f"--batches={fields.pop('batches', 1)}"]
     assert main(argv + [f"--config.loss.feature.{name}={value}" for name, value in fields.items()]) == 2
     error = capsys.readouterr().err
     assert part in error and len(error.strip().splitlines()) == 1

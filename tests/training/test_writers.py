@@ -32,6 +32,8 @@ def winning_lines(progress, caplog, accuracies):
         ([1.0] * 10, [1000]),
         ([1.0] * 9 + [0.85], []),
         ([0.5] * 10 + [1.0] * 20, [2000, 3000]),
+        ([0.5] * 5 + [1.0] * 10, [1500]),  # whenever it begins
+        ([0.95] + [1.0] * 9 + [0.5] + [1.0] * 9, [1000]),  # what was warned of counts no more
         ([0.99] * 20, []),
     ],
 )
