@@ -22,7 +22,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 some of many inputs failed, 2 bad input, said in one line."""
+    """Exit code: 0 done, 1 some of many inputs failed, 2 bad input or a file out of reach, said in one line."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
@@ -40,8 +40,18 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
     except UserError as error:
-        print(f"srgan {name}: {error}", file=sys.stderr)
-        return 2
+        said = str(error)
+    except OSError as error:
+        if error.filename is None:  # not of a path that somebody gave
+            raise
+        said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
+    print(f"srgan {name}: {printable(said)}", file=sys.stderr)
+    return 2
+
+
+def printable(text: str) -> str:
+    """One line that does nothing to a terminal: names out of foreign files may hold line ends and escape codes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,7 @@ def check(config: ConfigDict) -> None:
     missing = [field for field in (*CHOICES, *POSITIVE, *NOT_NEGATIVE, *FRACTIONS) if field not in flat]
     if missing:
         raise UserError(f"config.{missing[0]}: missing; let the config start from configs/base.py")
-    for field, choices in CHOICES.items():
-        if flat[field] not in choices:
-            raise UserError(f"config.{field}={flat[field]!r}: must be one of {', '.join(map(str, choices))}")
-    ranges = [(POSITIVE, "greater than 0", lambda x: x > 0), (NOT_NEGATIVE, "0 or greater", lambda x: x >= 0)]
-    for fields, wanted, fits in (*ranges, (FRACTIONS, "in [0, 1)", lambda x: 0 <= x < 1)):
-        for field in fields:
-            if not (isinstance(flat[field], int | float) and math.isfinite(flat[field]) and fits(flat[field])):
-                raise UserError(f"config.{field}={flat[field]}: must be {wanted}")
+    check_values(flat)
     for field in ("generator.first_kernel", "generator.last_kernel"):
         if flat[field] % 2 == 0:
             raise UserError(f"config.{field}={flat[field]}: must be odd")
@@ -156,6 +150,18 @@ def check(config: ConfigDict) -> None:
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
     if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
+
+
+def check_values(flat: Mapping[str, Any]) -> None:
+    """Raises UserError for the first of these fields whose value is none of its choices or out of its range."""
+    for field, choices in CHOICES.items():
+        if field in flat and flat[field] not in choices:
+            raise UserError(f"config.{field}={flat[field]!r}: must be one of {', '.join(map(str, choices))}")
+    ranges = [(POSITIVE, "greater than 0", lambda x: x > 0), (NOT_NEGATIVE, "0 or greater", lambda x: x >= 0)]
+    for fields, wanted, fits in (*ranges, (FRACTIONS, "in [0, 1)", lambda x: 0 <= x < 1)):
+        for field in (field for field in fields if field in flat):
+            if not (isinstance(flat[field], int | float) and math.isfinite(flat[field]) and fits(flat[field])):
+                raise UserError(f"config.{field}={flat[field]}: must be {wanted}")
 
 
 def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:

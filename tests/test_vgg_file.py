@@ -67,6 +67,17 @@ def test_metadata_must_agree(tmp_path, arrays):
     assert "states network 'vgg19'" in refusal(path, network="vgg16", origin="torchvision")
 
 
+@pytest.mark.parametrize(
+    ("origin", "layer", "advice"),
+    [("torchvision", "1.2", "give VGG19 of Caffe origin"), ("caffe", "5.4", "give it up to 5.4")],
+)
+def test_only_the_configs_own_field_is_mended_by_the_config(tmp_path, arrays, origin, layer, advice):
+    path = write(tmp_path, arrays, ".safetensors", {"network": "vgg19", "origin": origin})
+    with pytest.raises(UserError, match=f"^--reference: .*{advice}") as caught:
+        load_vgg(path, network="vgg19", layer=layer, origin="caffe", field="--reference")
+    assert "config." not in str(caught.value)
+
+
 def test_vgg19_is_not_taken_for_vgg16(tmp_path):
     path = write(tmp_path, flat(random_vgg("vgg19", "3.4", seed=0)))
     assert "holds vgg19: set config.loss.feature.network" in refusal(path, network="vgg16")
@@ -76,7 +87,7 @@ def test_missing_files_are_named(tmp_path, arrays):
     assert "is empty" in refusal("")
     assert f"no file {tmp_path / 'none.npz'}" in refusal(tmp_path / "none.npz")
     (tmp_path / "folder.npz").mkdir()
-    assert "no file" in refusal(tmp_path / "folder.npz")
+    assert "is no regular file" in refusal(tmp_path / "folder.npz")
     assert "neither .npz nor .safetensors" in refusal(tmp_path / "vgg.h5")
 
 

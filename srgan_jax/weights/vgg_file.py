@@ -1,4 +1,7 @@
-"""VGG weights from a file: .npz or .safetensors, arrays named as Keras does, `block1_conv1/kernel` (HWIO)."""
+"""VGG weights from a file: .npz or .safetensors, arrays named as Keras does, `block1_conv1/kernel` (HWIO).
+
+Files of other kinds, and other names, go through `srgan convert` first.
+"""
 
 import hashlib
 import os
@@ -10,7 +13,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.vgg import kernel_shapes, layer_names
-from srgan_jax.weights.tensors import Tensors, read_metadata, read_tensors
+from srgan_jax.weights.tensors import Tensors, expand, read_metadata, read_tensors
 
 FIELD = "config.loss.feature.weights"
 
@@ -34,12 +37,12 @@ def load_vgg(path: str | os.PathLike[str], *, network: str, layer: str, origin: 
             f"{field} is empty: give an .npz or .safetensors file that holds {network}; `srgan convert {network}` "
             "makes one (README, VGG weights)"
         )
-    path = Path(path).expanduser()
+    path = expand(path, field)
     if path.suffix not in (".npz", ".safetensors"):
         raise UserError(
             f"{field}: {path} is neither .npz nor .safetensors: `srgan convert {network}` makes such a file of others"
         )
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{field}: there is no file {path} (README, VGG weights, says how to get one)")
     arrays = read_tensors(path, field)
     stated = read_metadata(path, field) if path.suffix == ".safetensors" else {}
@@ -93,14 +96,16 @@ def _check_network(
     path: Path, arrays: Tensors, stated: Mapping[str, str], *, network: str, layer: str, origin: str, field: str
 ) -> None:
     """Raise UserError unless the file is of that network and origin and reaches the layer."""
+    # Only the config's own field can be mended by a change of what the config asks for.
+    give = None if field == FIELD else f"give {network.upper()} of {origin.title()} origin"
     for key, asked in (("network", network), ("origin", origin)):
         found = stated.get(key, asked)
         if found != asked:
-            raise UserError(
-                f"{field}: {path} states {key} {found!r}: set config.loss.feature.{key} to it, not {asked!r}"
-            )
+            advice = give or f"set config.loss.feature.{key} to it, not {asked!r}"
+            raise UserError(f"{field}: {path} states {key} {found!r}: {advice}")
     if network == "vgg16" and "block3_conv4/kernel" in arrays:
-        raise UserError(f"{field}: {path} holds vgg19: set config.loss.feature.network to it, not 'vgg16'")
+        advice = give or "set config.loss.feature.network to it, not 'vgg16'"
+        raise UserError(f"{field}: {path} holds vgg19: {advice}")
 
     last = None
     for name in layer_names(network):
@@ -112,7 +117,5 @@ def _check_network(
             return
     if last is None:
         raise UserError(f"{field}: {path} has no block1_conv1/kernel and bias: give a file with Keras' names")
-    raise UserError(
-        f"{field}: {path} holds {network} only up to layer {last}: "
-        f"set config.loss.feature.layer to {last} or lower, not {layer}, or give the whole network"
-    )
+    advice = f"give it up to {layer}" if give else f"set config.loss.feature.layer to {last} or lower, not {layer}"
+    raise UserError(f"{field}: {path} holds {network} only up to layer {last}: {advice}, or give the whole network")

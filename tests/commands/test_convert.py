@@ -65,6 +65,30 @@ def test_without_a_name_the_cache_has_it_under_its_origin(tmp_path, capsys, cach
     assert sorted(p.name for p in cache.iterdir()) == ["vgg19_caffe.safetensors", "vgg19_torchvision.safetensors"]
 
 
+def test_a_fuller_file_is_replaced_on_request_alone(tmp_path, capsys, cache, source):
+    np.savez(tmp_path / "full.npz", **arrays("2.2"))
+    file, full, part = cache / "vgg19_caffe.safetensors", ["convert", "vgg19", str(tmp_path / "full.npz")], str(source)
+    for _ in range(2):  # the same source again changes nothing
+        assert main(full) == 0
+    before = file.read_bytes()
+    assert f"{file} is there already, of another source; give --overwrite" in refusal(capsys, [*full[:2], part])
+    assert file.read_bytes() == before and list(cache.iterdir()) == [file]
+    assert main([*full[:2], part, "--overwrite"]) == 0 and file.read_bytes() != before
+    file.write_text("damaged")
+    assert "--overwrite" in refusal(capsys, full) and main([*full, "--overwrite"]) == 0
+    assert file.read_bytes() == before and list(cache.iterdir()) == [file]
+
+
+def test_the_origin_can_be_said(tmp_path, capsys, cache):
+    weights = {"features.0.weight": np.ones((64, 3, 3, 3), np.float32), "features.0.bias": np.ones(64, np.float32)}
+    save_file(weights, tmp_path / "vgg19-d01eb7cb.safetensors")
+    command = ["convert", "vgg19", str(tmp_path / "vgg19-d01eb7cb.safetensors"), "--origin"]
+    assert main([*command, "caffe"]) == 0 and main([*command, "torchvision"]) == 0
+    assert sorted(p.name for p in cache.iterdir()) == ["vgg19_caffe.safetensors", "vgg19_torchvision.safetensors"]
+    contradictory = ["convert", "vgg19", "--download", "torchvision", "--origin", "caffe"]
+    assert "--origin=caffe: --download=torchvision fetches the other" in refusal(capsys, contradictory)
+
+
 def test_vgg19_can_be_downloaded(tmp_path, monkeypatch, capsys, cache):
     """From a server on this machine; the real addresses and digests stand in weights/download.py."""
     with h5py.File(tmp_path / "notop.h5", "w") as file:
@@ -85,13 +109,6 @@ def test_vgg19_can_be_downloaded(tmp_path, monkeypatch, capsys, cache):
     assert load_vgg(cache / "vgg19_caffe.safetensors", network="vgg19", layer="1.2", origin="caffe")
     (cache / "downloads" / "notop.h5").unlink()
     assert "0 of" in refusal(capsys, ["convert", "vgg19", "--download"])
-
-
-def test_known_downloads():
-    caffe, torchvision = (download.VGG["vgg19", origin] for origin in ("caffe", "torchvision"))
-    assert caffe.algorithm == "md5" and len(caffe.digest) == 32
-    assert torchvision.algorithm == "sha256" and torchvision.digest.startswith("dcbb9e9d")
-    assert torchvision.url.endswith("-dcbb9e9d.pth")
 
 
 class Harmful:
@@ -138,6 +155,12 @@ def test_corrupt_files_are_named(tmp_path, capsys, suffix, content):
         (["vgg19", "RESNET"], ["SOURCE=", "names no convolution of VGG"]),
         (["generator", "--fetch", "none", "-o", "out.safetensors"], ["--fetch=none", "krasserm-srgan"]),
         (["vgg19", "/no/vgg.npz", "-o", "RESNET", "--overwrite"], ["SOURCE=/no/vgg.npz", "no such file"]),
+        (["vgg19", "~nosuchuser/vgg.npz"], ["SOURCE=~nosuchuser/vgg.npz", "home directory"]),
+        (["generator", "~nosuchuser/x.pth", "-o", "out.safetensors"], ["SOURCE=~nosuchuser/x.pth", "home directory"]),
+        (["vgg19", "SOURCE", "-o", "x" * 300 + ".safetensors"], ["xxx.safetensors: File name too long; give a path"]),
+        (["generator", "LOOP", "-o", "LOOP"], ["would replace what is converted"]),
+        (["generator", "LOOP", "-o", "out.safetensors"], ["SOURCE=", "Too many levels of symbolic links"]),
+        (["generator", "ODD", "-o", "out.safetensors"], [r"its first tensor is odd\n\x1b[31mname"]),
         (["export", "/no/run", "--to", "basicsr", "-o", "out.pth"], ["RUN=/no/run"]),
     ],
 )
@@ -146,7 +169,9 @@ def test_other_bad_input(tmp_path, capsys, source, arguments, parts):
     save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}, tmp_path / "resnet.safetensors")
     (tmp_path / "cut.npz").write_bytes(source.read_bytes()[:1000])
     names = {"SOURCE": source, "TRUNCATED": tmp_path / "cut.npz", "VGG19": tmp_path / "vgg19.npz"}
-    names["RESNET"] = tmp_path / "resnet.safetensors"
+    names |= {name: tmp_path / f"{name.lower()}.safetensors" for name in ("RESNET", "ODD", "LOOP")}
+    save_file({"odd\n\x1b[31mname": np.zeros(2, np.float32)}, names["ODD"])
+    names["LOOP"].symlink_to(names["LOOP"])
     line = refusal(capsys, ["convert", *(str(names.get(argument, argument)) for argument in arguments)])
     assert all(part in line for part in parts), line
 
@@ -155,3 +180,12 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch, capsys, source):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     assert "/proc/none" in refusal(capsys, ["convert", "vgg19", str(source)])
     assert "/proc/none" in refusal(capsys, ["convert", "vgg19", "--download"])
+
+
+def test_an_error_of_no_file_is_no_bad_input(monkeypatch):
+    def bug(_):
+        raise OSError("a bug")
+
+    monkeypatch.setattr("srgan_jax.commands.upscale.main", bug)
+    with pytest.raises(OSError, match="a bug"):
+        main(["upscale"])

@@ -14,6 +14,7 @@ from srgan_jax.__main__ import main
 from srgan_jax.data.images import read_image
 from srgan_jax.training.checkpoint import load_config, load_generator
 from srgan_jax.weights.convert_generator import convert_generator
+from srgan_jax.weights.generator_file import is_generator_file
 from srgan_jax.weights.tensors import read_metadata
 
 
@@ -80,6 +81,63 @@ def test_a_config_that_does_not_fit_is_refused(tmp_path, tiny, field, value, par
     stated = read_metadata(tiny, "") | {"config": json.dumps(config.to_dict())}
     save_file(load_file(tiny), tmp_path / "x.safetensors", metadata=stated)
     assert part in refusal(load_generator, tmp_path / "x.safetensors", field="--checkpoint")
+
+
+def hostile(folder, tiny, **stated):
+    """The refusal of the file with other metadata."""
+    save_file(load_file(tiny), folder / "x.safetensors", metadata=read_metadata(tiny, "") | stated)
+    return refusal(load_generator, folder / "x.safetensors", field="--checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "part"),
+    [
+        ("blocks", 10**6, "generator.blocks=1000000 in a file of"),
+        ("blocks", 1.5, "config is damaged"),
+        ("norm_epsilon", -1.0, "generator.norm_epsilon=-1.0: must be greater than 0"),
+        ("norm_epsilon", float("nan"), "generator.norm_epsilon=nan: must be greater than 0"),
+        ("features", 0, "generator.features=0: must be greater than 0"),
+        ("features", 10**400, "config is damaged"),
+        ("first_kernel", 10**12 + 1, "does not fit its config"),
+        ("first_kernel", "9", "generator.first_kernel=9: must be greater than 0"),
+        ("skip", "wrong", "generator.skip='wrong': must be one of"),
+    ],
+)
+def test_a_config_made_to_harm_is_refused(tmp_path, tiny, field, value, part):
+    config = json.loads(read_metadata(tiny, "")["config"])
+    config["generator"][field] = value
+    assert part in hostile(tmp_path, tiny, config=json.dumps(config))
+
+
+def test_a_config_nested_without_end_is_refused(tmp_path, tiny):
+    assert "its config is damaged" in hostile(tmp_path, tiny, config="[" * 100_000)
+    assert "its config is damaged" in hostile(tmp_path, tiny, config='{"a":' * 800 + "1" + "}" * 800)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\x1b[31mred"])
+def test_a_name_that_would_spoil_a_table_is_refused(tmp_path, tiny, name):
+    assert f"its name {name!r} cannot be shown" in hostile(tmp_path, tiny, name=name)
+
+
+def test_weights_are_floating_point_and_become_float32(tmp_path, tiny):
+    name, stated = "params/conv_last/kernel", read_metadata(tiny, "")
+    for dtype in (np.int32, np.bool_):
+        changed = load_file(tiny) | {name: load_file(tiny)[name].astype(dtype)}
+        save_file(changed, tmp_path / "x.safetensors", metadata=stated)
+        message = refusal(load_generator, tmp_path / "x.safetensors", field="--checkpoint")
+        assert f"{name} is {np.dtype(dtype)}, not floating point" in message
+    half = {name: array.astype(np.float16) for name, array in load_file(tiny).items()}
+    save_file(half, tmp_path / "x.safetensors", metadata=stated)
+    loaded = load_generator(tmp_path / "x.safetensors", field="").variables
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
+
+
+def test_a_folder_of_such_a_name_is_a_run(tmp_path, tiny):
+    assert is_generator_file(tiny) and is_generator_file(tmp_path / "none.safetensors")
+    (tmp_path / "run.safetensors").mkdir()
+    assert not is_generator_file(tmp_path / "run.safetensors")
+    (tmp_path / "run.safetensors" / "config.json").write_text(read_metadata(tiny, "")["config"])
+    assert load_config(tmp_path / "run.safetensors", "").generator.blocks == 1
 
 
 def test_a_truncated_or_missing_file_is_refused(tmp_path, tiny):

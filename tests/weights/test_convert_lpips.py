@@ -16,7 +16,8 @@ from srgan_jax.errors import UserError
 from srgan_jax.weights import convert_lpips as convert
 from srgan_jax.weights.fetch import member, package
 from srgan_jax.weights.lpips_file import PUBLISHED, load_lpips
-from srgan_jax.weights.tensors import flatten, read_metadata, read_tensors, sha256
+from srgan_jax.weights.readers import flatten
+from srgan_jax.weights.tensors import read_metadata, read_tensors, sha256
 
 
 @pytest.fixture(scope="module")

@@ -68,11 +68,12 @@ def convs(theirs):
     }
 
 
-def assert_same_features(path, network, origin, features):
-    """At every layer, before and after its ReLU."""
+def assert_same_features(path, network, origin, features, layer=None):
+    """At every layer up to `layer` (default: the last), before and after its ReLU."""
+    last = layer or layer_names(network)[-1]
     images = np.random.default_rng(1).random((1, 32, 32, 3), np.float32)
-    params = load_vgg(path, network=network, layer=layer_names(network)[-1], origin=origin)
-    vgg = VGG(network=network, layer=layer_names(network)[-1], origin=origin)
+    params = load_vgg(path, network=network, layer=last, origin=origin)
+    vgg = VGG(network=network, layer=last, origin=origin)
     _, found = vgg.apply({"params": params}, 2 * images - 1, capture_intermediates=True, mutable=["intermediates"])
     layers = iter(params)
     with torch.no_grad():
@@ -155,6 +156,28 @@ def test_timm(tmp_path, network):
     head = {"pre_logits.fc1.weight": np.zeros((4, 3, 7, 7), np.float32), "head.fc.bias": np.zeros(4, np.float32)}
     save_arrays(small() | head, tmp_path / "model.safetensors")
     assert assert_converts_to_small(tmp_path / "model.safetensors", network)["origin"] == "torchvision"
+
+
+def test_the_origin_of_torchs_names_can_be_said(tmp_path):
+    save_arrays(small(), tmp_path / "vgg19-d01eb7cb.safetensors")
+    output = tmp_path / "out.safetensors"
+    stated = convert_vgg(tmp_path / "vgg19-d01eb7cb.safetensors", network="vgg19", origin="caffe", output=output)
+    assert stated["origin"] == "caffe" and stated["input"].startswith("BGR in 0-255")
+    features = torch.nn.Sequential()
+    for n, out in {0: 64, 2: 64, 5: 128, 7: 128}.items():
+        weight, bias = (torch.tensor(small()[f"features.{n}.{kind}"]) for kind in ("weight", "bias"))
+        conv = torch.nn.Conv2d(weight.shape[1], out, 3, padding=1)
+        conv.weight, conv.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+        features.extend([conv, torch.nn.ReLU(), *([torch.nn.MaxPool2d(2)] if n == 2 else [])])
+    assert_same_features(output, "vgg19", "caffe", features, layer="2.2")
+
+
+def test_another_origin_is_said_of_torchs_names_alone(tmp_path):
+    np.savez(tmp_path / "vgg.npz", **in_hwio())
+    fields = {"network": "vgg19", "output": tmp_path / "out.safetensors"}
+    with pytest.raises(UserError, match="Keras has weights of origin caffe; leave --origin=torchvision out"):
+        convert_vgg(tmp_path / "vgg.npz", origin="torchvision", **fields)
+    assert convert_vgg(tmp_path / "vgg.npz", origin="caffe", **fields)["origin"] == "caffe"
 
 
 @pytest.mark.parametrize(

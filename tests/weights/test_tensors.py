@@ -9,7 +9,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from srgan_jax.errors import UserError
-from srgan_jax.weights.tensors import READERS, read_metadata, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.readers import READERS
+from srgan_jax.weights.tensors import read_metadata, read_tensors, sha256, write_safetensors
 
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "a/bias": np.ones(3, np.float32)}
 
@@ -69,7 +70,7 @@ def test_other_files_are_named(tmp_path):
     assert "no such file" in refusal(tmp_path / "none.npz")
     assert "not a known kind of weights file; give one of .safetensors, .npz" in refusal(tmp_path / "weights.onnx")
     (tmp_path / "folder.npz").mkdir()
-    assert "no such file" in refusal(tmp_path / "folder.npz")
+    assert "is no regular file" in refusal(tmp_path / "folder.npz")
 
 
 @pytest.mark.parametrize("suffix", READERS)
