@@ -16,8 +16,7 @@ from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.ops.bicubic import PADDING
 from srgan_jax.training.checkpoint import load_generator
-from srgan_jax.weights.fetch import cache_dir
-from srgan_jax.weights.lpips_file import find_lpips
+from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
 
 def main(argv: list[str]) -> int:
@@ -112,6 +111,5 @@ def _sets(args: argparse.Namespace, scale: int) -> dict[str, Pairs]:
 
 
 def _lpips(wanted: list[str] | None) -> list[Lpips]:
-    if wanted is None:
-        wanted = ["alex"] if (cache_dir() / "lpips_alex.safetensors").is_file() else []
-    return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in dict.fromkeys(wanted)]
+    networks = default_lpips() if wanted is None else dict.fromkeys(wanted)
+    return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in networks]

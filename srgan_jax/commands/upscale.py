@@ -1,6 +1,7 @@
 """srgan upscale -i FILE_OR_DIR -o OUT --checkpoint RUN: enlarges pictures; writes PNG."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     jobs = plan(args.input, args.output)
-    if any(source.resolve() == target.resolve() for source, target in jobs.items()):
+    if any(os.path.realpath(source) == os.path.realpath(target) for source, target in jobs.items()):
         raise UserError(f"-o: {args.output} would replace what is read from -i; choose another place")
     there = [str(target) for target in jobs.values() if target.exists()]
     if there and not args.overwrite:

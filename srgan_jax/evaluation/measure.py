@@ -15,7 +15,7 @@ from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.inference.pictures import centre
 from srgan_jax.training.checkpoint import load_generator
-from srgan_jax.weights.fetch import cache_dir
+from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
 FIGURES = "figures.json"
 SIDE = 96  # of the centre cuts, in pixels of HR
@@ -35,7 +35,8 @@ def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
     scale, boundary = generator.config.scale, generator.config.data.boundary
     sets = dict(find_set(folder, scale=scale, boundary=boundary) for folder in folders)
     asked = conditions(folders)
-    result, outputs = evaluate([generator], sets, [make_lpips(lpips_file(), "--lpips")] if asked["lpips"] else [])
+    lpips = [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in asked["lpips"]]
+    result, outputs = evaluate([generator], sets, lpips)
     for name, pairs in sets.items():
         bicubic, ours = outputs[name]
         for index, photograph in enumerate(pairs.names[:SHOWN]):
@@ -66,11 +67,7 @@ def measured(run: Path, step: int, folders: list[Path]) -> dict[str, Any] | None
 
 
 def conditions(folders: list[Path]) -> dict[str, Any]:
-    return {"sets": [str(folder.resolve()) for folder in folders], "lpips": lpips_file().is_file()}
-
-
-def lpips_file() -> Path:
-    return cache_dir() / "lpips_alex.safetensors"
+    return {"sets": [str(folder.resolve()) for folder in folders], "lpips": default_lpips()}
 
 
 if __name__ == "__main__":

@@ -30,6 +30,15 @@ class Weights(NamedTuple):
     digest: str
 
 
+def default_lpips() -> list[str]:
+    """What is measured where nothing is asked for: AlexNet, the field's choice, if its weights are in the cache."""
+    return ["alex"] if os.path.isfile(_cached("alex")) else []
+
+
+def _cached(network: str) -> Path:
+    return cache_dir() / f"lpips_{network}.safetensors"
+
+
 def find_lpips(wanted: str, field: str) -> Path:
     """The file of "alex" or "vgg" in the cache, where `srgan convert lpips` puts it; anything else is a path.
 
@@ -38,7 +47,7 @@ def find_lpips(wanted: str, field: str) -> Path:
     """
     if wanted not in TRUNKS:
         return Path(wanted)
-    path = cache_dir() / f"lpips_{wanted}.safetensors"
+    path = _cached(wanted)
     if not os.path.isfile(path):  # False as well for a cache that may not be looked into
         raise UserError(f"{field}={wanted}: its weights are not here yet; `srgan convert lpips` brings them")
     return path
