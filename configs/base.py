@@ -22,13 +22,14 @@ def get_config() -> ConfigDict:
     c.data.name = ""  # tfds: builder and config, e.g. div2k/bicubic_x4
     c.data.split = "train"  # bundled: train | validation; tfds: any split string
     c.data.feature = ""  # tfds: which image feature ("" = hr, image, or the only one)
-    c.data.pipeline = "host"  # host (Grain, any size) | device (decoded once, kept and cropped on the accelerator)
+    c.data.store = ""  # folder, tfds: where decoded photographs are kept ("" = the cache, "none" = nowhere)
+    c.data.pipeline = "auto"  # device (kept and cropped on the accelerator) | host (Grain) | auto: device if they fit
     c.data.crop = 96  # side of the square HR crop, a multiple of scale
     c.data.augment = True  # the 8 flips and quarter turns
     c.data.boundary = "symmetric"  # bicubic at the border: symmetric (MATLAB today, DIV2K) | clamp (old MATLAB)
     c.data.tile = 256  # device: side of the stored tiles; a crop never crosses a tile's edge
     c.data.threads = 4  # host: decoding threads
-    c.data.cache_mb = 2048  # host: decoded photographs kept in memory, in MB (0 = none)
+    c.data.cache_mb = 2048  # host, without a store: decoded photographs kept in memory, in MB (0 = none)
 
     c.generator = ConfigDict()
     c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's; of the fields below only blocks and features)

@@ -17,13 +17,13 @@ from srgan_jax.models import build, layers, srresnet, vgg
 from srgan_jax.ops.bicubic import PADDING
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
-FREE = ("steps", "init_from", "data.path", "data.threads", "data.cache_mb", "log", "checkpoint", "validation")
+FREE = tuple("steps init_from data.path data.store data.threads data.cache_mb log checkpoint validation".split())
 
 CHOICES = {
     "scale": tuple(srresnet.STAGES),
     "dtype": tuple(build.DTYPES),
     "data.source": ("bundled", "folder", "tfds"),
-    "data.pipeline": ("host", "device"),
+    "data.pipeline": ("auto", "host", "device"),
     "data.boundary": tuple(PADDING),
     "generator.name": tuple(build.GENERATORS),
     "generator.norm": layers.NORMS,
@@ -165,9 +165,11 @@ def check_values(flat: Mapping[str, Any]) -> None:
 
 
 def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
-    """`field: saved -> new` for every field that a resumed run must not change."""
+    """`field: saved -> new` for every field that a resumed run must not change. Pipeline auto is the saved one."""
     free = tuple(f for f in FREE if not (f == "steps" and new.optimizer.schedule == "cosine"))
     a, b = flatten(saved), flatten(new)
+    if b.get("data.pipeline") == "auto":
+        b["data.pipeline"] = a.get("data.pipeline")
     names = [n for n in sorted(a.keys() | b.keys()) if not any(n == f or n.startswith(f + ".") for f in free)]
     return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in names if a.get(n) != b.get(n)]
 

@@ -1,25 +1,53 @@
-"""srgan data check DIR: decodes every image below a folder and says which can be trained on."""
+"""srgan data check|prepare DIR: says which images below a folder can be trained on, or decodes them for training."""
 
 import argparse
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from srgan_jax.data.images import BrokenImage, list_images, read_image
-from srgan_jax.data.sources import too_small
+from srgan_jax.data.sources import folder_source, too_small
+from srgan_jax.data.store import default_folder, prepare
 from srgan_jax.errors import UserError
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="srgan data", description=__doc__)
-    parser.add_argument("action", choices=["check"])
+    parser.add_argument("action", choices=["check", "prepare"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--crop", type=int, default=96, help="side of the HR crop that training will cut (default 96)")
+    parser.add_argument("-o", "--output", type=Path, help="prepare: folder of the decoded photographs (default: cache)")
     args = parser.parse_args(argv)
-    if not args.folder.is_dir():
-        raise UserError(f"{args.folder}: no such folder")
-    paths = list_images(args.folder)
+    if args.action == "prepare":
+        return _prepare(args.folder, args.output, args.crop)
+    if args.output:
+        parser.error("-o belongs to prepare")
+    return _check(args.folder, args.crop)
+
+
+def _prepare(folder: Path, output: Path | None, crop: int) -> int:
+    source = folder_source(folder, crop, "DIR", crop_field="--crop")
+    store = output or default_folder(str(folder.resolve()))
+    entries = prepare(source, store, "-o")
+    broken = {name: entries[mark] for name, mark in zip(source.names, source.marks, strict=True)}
+    broken = {name: fault for name, fault in broken.items() if isinstance(fault, str)}
+    for name, fault in broken.items():
+        print(f"{folder / name}: broken: {fault}")
+    print(f"{len(source) - len(broken)} photographs ready in {store}, {len(broken)} broken")
+    if len(broken) == len(source):
+        raise UserError(f"{folder}: none of the {len(source)} images can be decoded")
+    fields = f"--config.data.source=folder --config.data.path={shlex.quote(str(folder))}"
+    fields += f" --config.data.store={shlex.quote(str(store))}" if output else ""
+    print(f"train with {fields}")
+    return 0
+
+
+def _check(folder: Path, crop: int) -> int:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    paths = list_images(folder)
     if not paths:
-        raise UserError(f"{args.folder}: the folder holds no image")
+        raise UserError(f"{folder}: the folder holds no image")
 
     def fault(path: Path) -> tuple[str, str]:
         """(kind, reason) of what keeps a file out of training; ("usable", "") for a good one."""
@@ -27,7 +55,7 @@ def main(argv: list[str]) -> int:
             size = read_image(path).shape[:2]
         except BrokenImage as error:
             return "broken", str(error)
-        return ("too small", too_small(size, args.crop)) if min(size) < args.crop else ("usable", "")
+        return ("too small", too_small(size, crop)) if min(size) < crop else ("usable", "")
 
     count = {"usable": 0, "too small": 0, "broken": 0}
     with ThreadPoolExecutor() as pool:
@@ -37,5 +65,5 @@ def main(argv: list[str]) -> int:
                 print(f"{path}: {reason if kind == 'too small' else f'broken: {reason}'}")
     print(", ".join(f"{number} {kind}" for kind, number in count.items()))
     if not count["usable"]:
-        raise UserError(f"{args.folder}: none of the {len(paths)} images is usable for crops of {args.crop}")
+        raise UserError(f"{folder}: none of the {len(paths)} images is usable for crops of {crop}")
     return 0

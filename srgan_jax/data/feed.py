@@ -1,5 +1,6 @@
 """The two pipelines behind one contract: crops uint8[k, batch, crop, crop, 3] as a function of (seed, step)."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,14 +10,22 @@ from ml_collections import ConfigDict
 
 from srgan_jax.data import device_pipeline, host_pipeline
 from srgan_jax.data.sources import Source
+from srgan_jax.data.store import with_store
+
+SHARE = 4  # of the accelerator's free memory, a quarter may go to photographs
+
+log = logging.getLogger(__name__)
 
 
 class Feed(NamedTuple):
     """`start(n)` yields, from call n on, what crosses to the accelerator; `crops` takes one update's crops from it.
 
     crops(fed, i, step) runs inside jit: i is the update's number within the call, step its number in the run.
-    Where `batched`, fed is uint8[updates * k, batch, ...]; otherwise it is the same store on every call.
+    Where `batched`, fed is uint8[updates * k, batch, ...]; otherwise it is the same store on every call. `pipeline` is
+    host or device: their crops differ, so a run keeps to the one that it began with.
     """
+
+    pipeline: str
 
     start: Callable[[int], Iterator[Any]]
     crops: Callable[[Any, int | Array, Array], Array]
@@ -24,11 +33,20 @@ class Feed(NamedTuple):
 
 
 def make_feed(config: ConfigDict, source: Source) -> Feed:
-    """The feed of `config.data.pipeline`; k, the batches per update, is `config.discriminator.updates`."""
+    """The feed of `config.data.pipeline`; k, the batches per update, is `config.discriminator.updates`.
+
+    Raises:
+      UserError: not one photograph can be read, or the store that is asked for cannot be written.
+    """
+    source = with_store(source, config.data)
+    source.photograph(0)
     k = config.discriminator.updates if config.discriminator.name != "none" else 1
     size, crop, seed = config.batch_size, config.data.crop, config.seed
 
-    if config.data.pipeline == "device":
+    pipeline = config.data.pipeline
+    if pipeline == "auto":
+        pipeline = choose(source.sizes, tile=config.data.tile, crop=crop, free=device_pipeline.free_memory())
+    if pipeline == "device":
         tiles = device_pipeline.make_tiles(source, tile=config.data.tile)
 
         def same(call: int) -> Iterator[Any]:
@@ -41,7 +59,7 @@ def make_feed(config: ConfigDict, source: Source) -> Feed:
                 [device_pipeline.crops_at(fed, seed=seed, batch=n, batch_size=size, crop=crop) for n in numbers]
             )
 
-        return Feed(same, cut, batched=False)
+        return Feed(pipeline, same, cut, batched=False)
 
     dataset = host_pipeline.batches(source, seed=seed, batch_size=size, crop=crop)
 
@@ -52,4 +70,14 @@ def make_feed(config: ConfigDict, source: Source) -> Feed:
     def take(fed: Any, i: int | Array, step: Array) -> Array:
         return fed.reshape(-1, k, *fed.shape[1:])[i]
 
-    return Feed(read, take, batched=True)
+    return Feed(pipeline, read, take, batched=True)
+
+
+def choose(sizes: list[tuple[int, int]], *, tile: int, crop: int, free: int | None) -> str:
+    """device where the tiles of photographs of these sizes fit an accelerator that has `free` bytes, else host."""
+    if free is None or not sizes or tile < crop:
+        return "host"
+    need = device_pipeline.tiles_bytes(sizes, tile)
+    pipeline = "device" if SHARE * need <= free else "host"
+    log.info("pipeline %s: on the accelerator the photographs take %.0f of %.0f MB", pipeline, need / 1e6, free / 1e6)
+    return pipeline

@@ -1,10 +1,11 @@
-"""Crops cut on the host by Grain: any amount of data, decoded as it is needed."""
+"""Crops cut on the host, read ahead by Grain: any amount of data, of which only what is cut is touched."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import grain
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from srgan_jax.data.sources import Source
 
@@ -15,14 +16,23 @@ def batches(source: Source, *, seed: int, batch_size: int, crop: int) -> grain.M
     Every photograph is visited once per epoch, in an order that each epoch draws anew; so a batch has distinct
     photographs as long as there are enough of them.
     """
+    count = len(source)
 
-    def cut(index: int, rng: np.random.Generator) -> UInt8[np.ndarray, "crop crop 3"]:
-        image = source.photograph(index)
-        top, left = (int(rng.integers(0, side - crop + 1)) for side in image.shape[:2])
-        return image[top : top + crop, left : left + crop]
+    @lru_cache(maxsize=8)  # threads may be in several epochs at once
+    def order(epoch: int) -> Int[np.ndarray, " n"]:
+        return np.random.default_rng([seed, 1, epoch]).permutation(count)
 
-    photographs = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    return photographs.random_map(cut).batch(batch_size)
+    def cut(number: int) -> UInt8[np.ndarray, "b crop crop 3"]:
+        corners = np.random.default_rng([seed, 2, number]).random((batch_size, 2))
+        crops = np.empty((batch_size, crop, crop, 3), np.uint8)
+        for position in range(batch_size):
+            epoch, place = divmod(number * batch_size + position, count)
+            image = source.photograph(int(order(epoch)[place]))
+            top, left = (corners[position] * (np.array(image.shape[:2]) - crop + 1)).astype(int)
+            crops[position] = image[top : top + crop, left : left + crop]
+        return crops
+
+    return grain.MapDataset.range(2**62).map(cut)
 
 
 def stream(dataset: grain.MapDataset, *, start: int, group: int, threads: int) -> Iterator[np.ndarray]:

@@ -33,6 +33,8 @@ class Source:
     fingerprint: str
     min_side: int
     cache_bytes: int = 0
+    marks: list[str] = field(default_factory=list)  # one for each photograph; changes with its content
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # heights and widths of the usable, where known
     _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     _bad: set[int] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -47,7 +49,7 @@ class Source:
           UserError: not one photograph of the source is usable.
         """
         for candidate in (*range(index, len(self)), *range(index)):
-            image = self._open(candidate)
+            image = self._open(candidate, keep=True)
             if image is not None:
                 return image
         raise UserError(f"config.data: none of the {len(self)} photographs can be used")
@@ -56,7 +58,7 @@ class Source:
         """Every good photograph, once."""
         return (image for image in map(self._open, range(len(self))) if image is not None)
 
-    def _open(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
+    def _open(self, index: int, keep: bool = False) -> UInt8[np.ndarray, "h w 3"] | None:
         """None for a bad one, which is reported by name the first time."""
         if index in self._cache or index in self._bad:
             return self._cache.get(index)
@@ -71,7 +73,7 @@ class Source:
                 self._bad.add(index)
             return None
         with self._lock:
-            if index not in self._cache and image.nbytes <= self.cache_bytes:
+            if keep and index not in self._cache and image.nbytes <= self.cache_bytes:
                 self.cache_bytes -= image.nbytes
                 self._cache[index] = image
         return image
@@ -87,12 +89,11 @@ def make_source(data: ConfigDict) -> Source:
     Raises:
       UserError: the folder or data set is missing, empty, or has no photograph as large as `data.crop`.
     """
-    cache_mb = data.cache_mb if data.pipeline == "host" else 0  # the device pipeline reads each one once
     if data.source == "tfds":
-        return _tfds_source(data, cache_mb)
+        return _tfds_source(data)
     if data.source == "folder":
-        return folder_source(data.path, data.crop, "config.data.path", cache_mb)
-    return folder_source(SAMPLES / data.split, data.crop, "config.data.split", cache_mb)
+        return folder_source(data.path, data.crop, "config.data.path", data.cache_mb)
+    return folder_source(SAMPLES / data.split, data.crop, "config.data.split", data.cache_mb)
 
 
 def folder_source(
@@ -105,7 +106,7 @@ def folder_source(
     paths = list_images(root)
     if not paths:
         raise UserError(f"{field_name}={folder}: the folder holds no image")
-    usable, skipped, largest = [], [], 0
+    usable, sizes, skipped, largest = [], [], [], 0
     for path in paths:
         try:
             size = image_size(path)
@@ -113,6 +114,7 @@ def folder_source(
             if min(size) < min_side:
                 raise BrokenImage(too_small(size, min_side))
             usable.append(path)
+            sizes.append(size)
         except BrokenImage as error:
             skipped.append((path, str(error)))
     if not usable:
@@ -127,10 +129,12 @@ def folder_source(
         _fingerprint(list(zip(names, marks, strict=True))),
         min_side,
         cache_mb * 1_000_000,
+        [f"{name} {size} {tail}" for name, (size, tail) in zip(names, marks, strict=True)],
+        sizes,
     )
 
 
-def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
+def _tfds_source(data: ConfigDict) -> Source:
     """A prepared tfds data set, read without TensorFlow through `as_data_source` (array_record files)."""
     import tensorflow_datasets as tfds  # seconds to import, and only needed here
 
@@ -166,7 +170,8 @@ def _tfds_source(data: ConfigDict, cache_mb: int) -> Source:
 
     names = [f"{data.name}[{index}]" for index in range(len(records))]
     mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])
-    return Source(names, read, mark, data.crop, cache_mb * 1_000_000)
+    marks = [f"{mark} {index}" for index in range(len(names))]
+    return Source(names, read, mark, data.crop, data.cache_mb * 1_000_000, marks)
 
 
 def _mark(path: Path) -> tuple[int, str]:

@@ -53,11 +53,11 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     state = parallel.place(state, parallel.replicated(mesh))
     resumed = has_checkpoint(workdir)
     if resumed:
-        _refuse_changes(config, workdir)
+        config = _refuse_changes(config, workdir)
     elif config.init_from:
         state = _warm_start(state, config, mesh)
     feed = make_feed(config, source)
-    source.photograph(0)  # refuses a source without one that can be read
+    config = _with_pipeline(config, feed.pipeline)
 
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_signals())
@@ -148,13 +148,23 @@ def _feature_params(config: ConfigDict) -> Any:
     return feature_params(config)
 
 
-def _refuse_changes(config: ConfigDict, workdir: Path) -> None:
-    changed = configs.difference(load_config(workdir, "--workdir"), config)
+def _refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The config, with the pipeline that the run began with where it asks for any."""
+    saved = load_config(workdir, "--workdir")
+    changed = configs.difference(saved, config)
     if changed:
         raise UserError(
             f"--workdir={workdir} holds a run with another config: {'; '.join(changed)}; "
             "use another --workdir, or the same values to resume"
         )
+    return _with_pipeline(config, saved.data.pipeline)
+
+
+def _with_pipeline(config: ConfigDict, pipeline: str) -> ConfigDict:
+    """What `auto` came to belongs to the run: on another machine it might come to something else."""
+    config = config.copy_and_resolve_references()
+    config.data.pipeline = pipeline
+    return config
 
 
 def _warm_start(state: GanState, config: ConfigDict, mesh: Any) -> GanState:

@@ -1,5 +1,7 @@
 """The two pipelines: batches are functions of (seed, number), and what they cut is what the photographs hold."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from configs import tiny
 from srgan_jax.data import device_pipeline, host_pipeline, prepare
-from srgan_jax.data.feed import make_feed
+from srgan_jax.data.feed import choose, make_feed
 from srgan_jax.data.sources import Source
 from srgan_jax.ops.bicubic import imresize
 
@@ -64,9 +66,10 @@ def test_the_stream_goes_on_from_anywhere(group, threads):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 64, 100, 1000])
 def test_permute_is_a_bijection_that_keys_change(count):
-    keys = jax.random.bits(jax.random.key(0), (2, 4))
+    keys = jax.random.bits(jax.random.key(0), (2, device_pipeline.ROUNDS, 2))
     shuffled = [
-        np.asarray(jax.vmap(lambda p, k=k: device_pipeline.permute(p, count, k))(jnp.arange(count))) for k in keys
+        np.asarray(jax.jit(jax.vmap(lambda p, k=k: device_pipeline.permute(p, count, k)))(jnp.arange(count)))
+        for k in keys
     ]
     for order in shuffled:
         assert sorted(order.tolist()) == list(range(count))
@@ -74,19 +77,34 @@ def test_permute_is_a_bijection_that_keys_change(count):
         assert (shuffled[0] != shuffled[1]).mean() > 0.9 and (shuffled[0] != np.arange(count)).mean() > 0.9
 
 
-def crops(tiles, batch, seed=0, batch_size=6):
-    return np.asarray(
-        device_pipeline.crops_at(tiles, seed=seed, batch=jnp.int32(batch), batch_size=batch_size, crop=16)
+def test_permute_sends_every_place_everywhere_alike():
+    keys = jax.random.bits(jax.random.key(1), (4000, device_pipeline.ROUNDS, 2))
+    places = jnp.arange(10)
+    shuffle = jax.vmap(lambda k: jax.vmap(lambda p: device_pipeline.permute(p, 10, k))(places))
+    shuffled = np.asarray(jax.jit(shuffle)(keys))
+    counts = (shuffled[:, :, None] == np.arange(10)).sum(axis=0)
+    assert abs(counts - 400).max() < 5 * np.sqrt(400)
+    together = np.mean(shuffled[:, 1] == (shuffled[:, 0] + 1) % 10)  # neighbours stay neighbours no oftener than others
+    assert abs(together - 1 / 9) < 0.03
+
+
+@functools.cache
+def cutter(seed, batch_size=6):
+    return jax.jit(
+        lambda tiles, batch: device_pipeline.crops_at(tiles, seed=seed, batch=batch, batch_size=batch_size, crop=16)
     )
+
+
+def crops(tiles, batch, seed=0):
+    return np.asarray(cutter(seed)(tiles, jnp.int32(batch)))
 
 
 def test_device_crops_are_windows_and_functions_of_seed_and_number():
     tiles = device_pipeline.make_tiles(numbered(), tile=32)
     tiles = device_pipeline.Tiles(*map(jnp.asarray, tiles))
-    jitted = jax.jit(lambda tiles, batch: device_pipeline.crops_at(tiles, seed=0, batch=batch, batch_size=6, crop=16))
     for batch in (0, 1, 100_000):
         assert_windows(crops(tiles, batch))
-        np.testing.assert_array_equal(jitted(tiles, jnp.int32(batch)), crops(tiles, batch))
+        np.testing.assert_array_equal(crops(tiles, batch), crops(tiles, batch))
     assert (crops(tiles, 3, seed=0) != crops(tiles, 3, seed=1)).any()
 
 
@@ -110,6 +128,24 @@ def test_device_visits_every_tile_once_an_epoch():
     assert len(set(epochs)) > 6
 
 
+@pytest.mark.parametrize(
+    ("need", "options", "expected"),
+    [
+        (5, {"free": None}, "host"),  # no accelerator
+        (5, {"free": 4 * 5 * 32 * 32 * 3}, "device"),
+        (5, {"free": 4 * 5 * 32 * 32 * 3 - 1}, "host"),
+        (0, {"free": 10**9}, "host"),  # sizes not known
+        (5, {"free": 10**9, "tile": 8}, "host"),
+    ],
+)
+def test_auto_is_device_where_a_quarter_of_the_memory_will_do(need, options, expected):
+    assert choose([(32, 32)] * need, **{"tile": 32, "crop": 16} | options) == expected
+
+
+def test_the_memory_of_the_tiles_is_known_beforehand():
+    assert device_pipeline.tiles_bytes(SIZES, 32) == device_pipeline.make_tiles(numbered(), tile=32).pixels.nbytes
+
+
 @pytest.mark.parametrize("pipeline", ["host", "device"])
 def test_the_feeds_keep_one_contract(pipeline):
     """Crops uint8[k, batch, crop, crop, 3], a function of the step, whatever the updates in one call."""
@@ -124,7 +160,8 @@ def test_the_feeds_keep_one_contract(pipeline):
         got = []
         for call in range(2 // per_call):
             fed = jax.tree.map(jnp.asarray, next(stream))
-            got += [feed.crops(fed, i, jnp.int32(4 + call * per_call + i)) for i in range(per_call)]
+            cut = jax.jit(feed.crops, static_argnums=1)
+            got += [cut(fed, i, jnp.int32(4 + call * per_call + i)) for i in range(per_call)]
         assert all(batch.shape == (2, 4, 16, 16, 3) and batch.dtype == jnp.uint8 for batch in got)
         seen.append(np.stack(got))
     np.testing.assert_array_equal(seen[0], seen[1])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from configs import base
+from srgan_jax.data import store
 from srgan_jax.data.images import image_size, list_images, read_image
 from srgan_jax.data.sources import SAMPLES, folder_source, make_source
 from srgan_jax.errors import UserError
@@ -225,6 +226,15 @@ def test_tfds_replaces_what_cannot_be_decoded(prepared, caplog):
     read = {source.photograph(index).tobytes() for index in range(5)}
     assert read == {prepared[1][number].tobytes() for number in (0, 2, 3)}
     assert len(caplog.records) == 2  # the damaged one and the small one
+
+
+def test_tfds_from_a_store(prepared, tmp_path):
+    source = tfds_source(prepared, split="damaged")
+    for _ in range(2):
+        mapped = store.mapped(source, tmp_path / "store", store.prepare(source, tmp_path / "store", "field"))
+        assert len(mapped) == len(source) and mapped.fingerprint == source.fingerprint
+        for index in range(len(source)):
+            np.testing.assert_array_equal(mapped.photograph(index), source.photograph(index))
 
 
 def test_tfds_features_and_splits(prepared):

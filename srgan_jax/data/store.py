@@ -1,0 +1,265 @@
+"""Photographs decoded once: a folder of raw pixels that training maps into memory.
+
+    index.jsonl   {"format": 1}, then a line for each photograph: [mark, shard, offset, height, width] or [mark, fault]
+    00000.raw     uint8[height, width, 3] of one photograph after another, at most SHARD_BYTES or one photograph
+
+The index alone says what is valid: what a shard holds beyond it was left by a preparation that was cut off, and the
+next one takes it away. A photograph is known by its mark, so one that changed is decoded anew beside the old one.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from srgan_jax.data.images import BrokenImage
+from srgan_jax.data.sources import Source
+from srgan_jax.errors import UserError
+from srgan_jax.weights.fetch import cache_dir
+
+HEAD = json.dumps({"format": 1})
+SHARD_BYTES = 1_000_000_000
+COMMIT_SECONDS = 1.0  # what a kill can cost
+TELL_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a photograph's pixels are."""
+
+    shard: int
+    offset: int
+    height: int
+    width: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + 3 * self.height * self.width
+
+
+Entries = dict[str, Place | str]  # by mark; a str says why the photograph cannot be used
+
+
+def with_store(source: Source, data: ConfigDict) -> Source:
+    """The source as `config.data.store` wants it read: from a store, which is brought up to date first, or as it is.
+
+    Raises:
+      UserError: the store that is asked for cannot be written. The default one is done without, and that is said.
+    """
+    if data.source == "bundled" or data.store == "none":
+        return source
+    origin = data.name if data.source == "tfds" else str(Path(data.path).resolve())
+    folder = Path(data.store or default_folder(origin))
+    try:
+        return mapped(source, folder, prepare(source, folder, "config.data.store"))
+    except UserError as error:
+        if data.store:
+            raise
+        log.warning("%s; until then photographs are decoded whenever they are needed, which is slow", error)
+        return source
+
+
+def default_folder(origin: str) -> Path:
+    """Below the cache; `origin` is a folder's real path, or the name of a data set."""
+    return cache_dir() / "photographs" / f"{Path(origin).name}-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
+
+
+def mapped(source: Source, folder: Path, entries: Entries) -> Source:
+    """The source with its photographs as read-only views of the store, which has all of them."""
+    wanted = [entries[mark] for mark in source.marks]
+    used = {place.shard for place in wanted if isinstance(place, Place)}
+    shards = {shard: np.asarray(np.memmap(_shard(folder, shard), np.uint8, "r")) for shard in used}
+
+    def read(index: int) -> UInt8[np.ndarray, "h w 3"]:
+        place = wanted[index]
+        if isinstance(place, str):
+            raise BrokenImage(place)
+        return shards[place.shard][place.offset : place.end].reshape(place.height, place.width, 3)
+
+    sizes = [(place.height, place.width) for place in wanted if isinstance(place, Place)]
+    return Source(source.names, read, source.fingerprint, source.min_side, marks=source.marks, sizes=sizes)
+
+
+def prepare(source: Source, folder: Path, field: str) -> Entries:
+    """Decodes what the store lacks of the source. `field` is named in messages.
+
+    At any moment, be it of a kill, the store is valid and what it has is not decoded again; of two processes at once
+    one waits for the other.
+
+    Raises:
+      UserError: no room, no right to write, or the folder holds something else.
+    """
+    entries = load(folder, field)
+    if all(mark in entries for mark in source.marks):
+        return entries
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {path.name for path in folder.iterdir()}
+        if there and not there & {"index.jsonl", "index.lock"}:
+            raise UserError(f"{field}={folder}: the folder holds something else; choose a new one")
+        with (folder / "index.lock").open("w") as lock:
+            _acquire(lock.fileno(), folder)
+            entries = load(folder, field)  # the other process may have done it meanwhile
+            missing = [index for index, mark in enumerate(source.marks) if mark not in entries]
+            if missing:
+                _fill(source, missing, folder, entries, field)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{field}={folder}: {reason}; choose a folder with room that can be written to") from error
+    return entries
+
+
+def load(folder: Path, field: str) -> Entries:
+    """What the store has. Lines that were cut off, or whose pixels are not there, count for nothing.
+
+    Raises:
+      UserError: the index is of another format, or cannot be read.
+    """
+    path = folder / "index.jsonl"
+    try:
+        if not path.exists():
+            return {}
+        lines = path.read_text(errors="replace").splitlines()
+        sizes = {int(shard.stem): shard.stat().st_size for shard in folder.glob("[0-9]*.raw")}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{field}={folder}: cannot be read ({error}); choose another folder") from error
+    if lines[:1] != [HEAD]:
+        raise UserError(f"{field}={path}: not a store of this version; delete the folder, or choose another")
+    found = (_entry(line, sizes) for line in lines[1:])
+    return dict(entry for entry in found if entry)
+
+
+def _entry(line: str, sizes: dict[int, int]) -> tuple[str, Place | str] | None:
+    try:
+        match json.loads(line):
+            case [str() as mark, str() as fault]:
+                return mark, fault
+            case [str() as mark, int() as shard, int() as offset, int() as height, int() as width]:
+                place = Place(shard, offset, height, width)
+                if min(offset, height - 1, width - 1) >= 0 and place.end <= sizes.get(shard, 0):
+                    return mark, place
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+def _acquire(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("another process is preparing %s: waiting for it", folder)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _fill(source: Source, missing: list[int], folder: Path, entries: Entries, field: str) -> None:
+    """Decodes the photographs `missing`; `entries` follows what is safely written."""
+    log.info("decoding %d of %d photographs into %s, once", len(missing), len(source), folder)
+    _write_index(folder, entries)
+    shard, end = _tidy(folder, entries)
+    fresh: Entries = {}
+    written, began = 0, time.monotonic()
+    committed, told = began, began
+    try:
+        for done, (index, image) in enumerate(_decoded(source, missing), 1):
+            if isinstance(image, str):
+                fresh[source.marks[index]] = image
+            else:
+                if end and end + image.nbytes > SHARD_BYTES:
+                    shard, end = shard + 1, 0
+                with _shard(folder, shard).open("ab") as file:
+                    file.write(np.ascontiguousarray(image).data)
+                place = fresh[source.marks[index]] = Place(shard, end, *image.shape[:2])
+                written, end = written + image.nbytes, place.end
+            left, now = len(missing) - done, time.monotonic()
+            if left and now - committed < COMMIT_SECONDS:
+                continue
+            _commit(folder, entries, fresh)
+            fresh, committed = {}, time.monotonic()
+            lacking = written / done * left - shutil.disk_usage(folder).free
+            if lacking > 0:
+                raise UserError(
+                    f"{field}={folder}: the disk has about {lacking / 1e9:.1f} GB too little room for {len(source)} "
+                    "decoded photographs; make room, or choose a folder on another disk"
+                )
+            if not left or now - told >= TELL_SECONDS:
+                eta = timedelta(seconds=round((now - began) / done * left))
+                percent = 100 * done // len(missing)
+                log.info("decoded %d/%d (%d %%)  %.2f GB  ETA %s", done, len(missing), percent, written / 1e9, eta)
+                told = now
+    finally:
+        _tidy(folder, entries)
+
+
+def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"] | str]]:
+    """(index, pixels or what is wrong with them) in order, by all cores, a few photographs ahead."""
+
+    def decode(index: int) -> tuple[int, np.ndarray | str]:
+        try:
+            return index, source.read(index)
+        except BrokenImage as error:
+            return index, str(error)
+
+    cores, todo = os.cpu_count() or 1, iter(indices)
+    with ThreadPoolExecutor(cores) as pool:
+        waiting = deque(pool.submit(decode, index) for index in islice(todo, 2 * cores))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(decode, index) for index in islice(todo, 1))
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.raw"
+
+
+def _tidy(folder: Path, entries: Entries) -> tuple[int, int]:
+    """Removes the bytes that no entry names, and returns where the next photograph goes: (shard, offset)."""
+    ends = [(place.shard, place.end) for place in entries.values() if isinstance(place, Place)]
+    shard, end = max(ends, default=(0, 0))
+    for path in folder.glob("[0-9]*.raw"):
+        if int(path.stem) > shard:
+            path.unlink()
+    if _shard(folder, shard).exists():
+        os.truncate(_shard(folder, shard), end)
+    return shard, end
+
+
+def _write_index(folder: Path, entries: Entries) -> None:
+    """Anew, so that lines which count for nothing cannot come to life when a shard grows."""
+    partial = folder / "index.partial"
+    with partial.open("w") as file:
+        file.write(HEAD + "\n" + _lines(entries))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / "index.jsonl")
+
+
+def _commit(folder: Path, entries: Entries, fresh: Entries) -> None:
+    """Pixels first, then the lines that name them, each on the disk before the next."""
+    for shard in {place.shard for place in fresh.values() if isinstance(place, Place)}:
+        with _shard(folder, shard).open("rb") as pixels:
+            os.fsync(pixels.fileno())
+    with (folder / "index.jsonl").open("a") as file:
+        file.write(_lines(fresh))
+        file.flush()
+        os.fsync(file.fileno())
+    entries.update(fresh)
+
+
+def _lines(entries: Entries) -> str:
+    facts = ([mark, *([entry] if isinstance(entry, str) else entry)] for mark, entry in entries.items())
+    return "".join(json.dumps(fact) + "\n" for fact in facts)
