@@ -1,6 +1,8 @@
 """What every test needs: checked shapes, and where the data lies."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from PIL import Image
 # One cache for this process and those that tests start: each program is compiled once
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# No test looks into the user's cache, or leaves anything there
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="srgan_jax_test_home_")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 flags.FLAGS.mark_as_parsed()  # Grain reads flags before its first batch
 CHECKED = ("ops", "losses", "metrics", "data.prepare", "data.device_pipeline")

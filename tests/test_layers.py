@@ -24,7 +24,7 @@ LEVELS = (
 HEIGHT = {room: height for height, rooms in enumerate(LEVELS) for room in rooms}
 # clu's two import TensorFlow themselves. Tests compare with torch; one file reads and one writes torch's own files.
 HEAVY = ("tensorflow", "torch", "tensorboard", "clu.metric_writers", "clu.periodic_actions")
-TORCH_IN = ("srgan_jax/weights/readers.py", "srgan_jax/weights/tensors.py", "tests/")
+TORCH_IN = ("srgan_jax/weights/readers.py", "srgan_jax/weights/tensors.py", "tests/", "benchmarks/")
 MESH_NAMES = {"Mesh", "NamedSharding", "PartitionSpec"}
 FLAX_OUTSIDE_MODELS = {  # beyond naming a module's type in an annotation
     "training/state.py": {"flax.struct", "flax.training.train_state"},

@@ -147,6 +147,7 @@ def test_resuming_with_another_config_names_the_fields_and_changes_nothing(capsy
 
 def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
     fields = ["data.source=folder", f"data.path={pictures}", "steps=2", "checkpoint.every=2", "validation.every=0"]
+    fields += ["data.store=none"]  # preparing one would say so
     train("tiny", tmp_path / "run", *fields)
     Image.fromarray(np.ones((40, 50, 3), np.uint8)).save(pictures / "another.png")
     line = refusal(capsys, command("tiny", tmp_path / "run", *fields, "steps=4"))
