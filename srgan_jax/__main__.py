@@ -1,14 +1,18 @@
 """`python -m srgan_jax COMMAND`, or `srgan COMMAND`: lists the commands, imports one."""
 
 import importlib
+import importlib.util
 import logging
+import os
 import sys
 
 from absl import flags
 from absl import logging as absl_logging
 
 from srgan_jax.errors import UserError
+from srgan_jax.weights.fetch import cache_dir
 
+PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
 COMMANDS = {
     "train": "train a network as a config file describes, or go on with a run",
     "calibrate": "propose the weight of the content loss for feature weights of another origin",
@@ -37,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     ours.handlers, ours.propagate = [logging.StreamHandler()], False
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
+    keep_programs(ours)
     try:
         return importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
     except UserError as error:
@@ -52,6 +57,28 @@ def main(argv: list[str] | None = None) -> int:
 def printable(text: str) -> str:
     """One line that does nothing to a terminal: names out of foreign files may hold line ends and escape codes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def keep_programs(log: logging.Logger) -> None:
+    """Has jax keep compiled programs in the cache, so that only the first start compiles; a warning where it cannot.
+
+    By the environment, which jax reads when it is imported and which processes started from here inherit. A folder that
+    JAX_COMPILATION_CACHE_DIR already names is used as it is.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder = cache_dir() / "programs"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"{folder}: not writable")
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        log.warning("warning: compiled programs are not kept for the next start (%s); set XDG_CACHE_HOME", error)
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if importlib.util.find_spec("filelock"):  # without that package jax has no limit, and keeps nothing if told of one
+        os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(PROGRAMS))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from srgan_jax.models.layers import NORMS, check_choice, conv, normalization
+from srgan_jax.models.layers import NORMS, Conv, check_choice, normalization
 
 # (multiple of `features`, stride) of each convolution; strides take the place of max-pooling.
 PLAN = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2))
@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
         x = images
         for i, (multiple, stride) in enumerate(PLAN):
-            x = conv(multiple * self.features, 3, stride=stride, name=f"conv_{i}", dtype=self.dtype)(x)
+            x = Conv(multiple * self.features, 3, stride=stride, name=f"conv_{i}", dtype=self.dtype)(x)
             norm = normalization(
                 self.norm if i else "none",
                 train=train,

@@ -1,6 +1,7 @@
 """Layers that the networks share: convolution, normalisation, PReLU and the ICNR initialiser."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from srgan_jax.ops.channels import channel_sum, scale_shift
+from srgan_jax.ops.conv import convolve, shuffled_conv
 
 NORMS = ("batch", "none")
 PRELUS = ("shared", "channel")
@@ -24,32 +28,34 @@ def check_choice(field: str, value: object, choices: Sequence[object]) -> None:
         raise ValueError(f"{field} is {value!r}; choose one of {', '.join(map(repr, choices))}")
 
 
-def conv(
-    features: int,
-    kernel: int,
-    *,
-    name: str,
-    stride: int = 1,
-    dtype: DTypeLike = jnp.float32,
-    kernel_init: Initializer = DEFAULT_INIT,
-) -> nn.Conv:
-    """A convolution zero-padded by kernel // 2 on every side; parameters are float32.
+class Conv(nn.Module):
+    """A convolution zero-padded by kernel // 2 on every side; parameters, those of nn.Conv, are float32.
 
+    factor: a pixel shuffle in torch's order comes before it; then, and for few features, faster on CPUs.
     The padding is explicit because SAME pads a stride-2 convolution on the bottom and right only.
-    Raises ValueError for an even kernel, which has no centre to pad around.
+    Raises ValueError for an even kernel, which has no centre to pad around, and for a factor with a stride.
     """
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel is {kernel}; it must be odd")
-    pad = (kernel // 2, kernel // 2)
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=(stride, stride),
-        padding=(pad, pad),
-        dtype=dtype,
-        kernel_init=kernel_init,
-        name=name,
-    )
+
+    features: int
+    kernel: int
+    stride: int = 1
+    factor: int = 0
+    dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = DEFAULT_INIT
+
+    def __post_init__(self) -> None:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel is {self.kernel}; it must be odd")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
+        shape = (self.kernel, self.kernel, x.shape[-1] // max(self.factor, 1) ** 2, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32))
+        x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
+        y = shuffled_conv(x, kernel, self.factor) if self.factor else convolve(x, kernel, self.stride)
+        return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
 
 
 def normalization(
@@ -70,30 +76,55 @@ def normalization(
     check_choice("norm", norm, NORMS)
     if norm == "none":
         return lambda x: x
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=epsilon,
-        dtype=dtype,
-        axis_name=axis_name,
-        name=name,
-    )
+    return partial(BatchNorm(epsilon, dtype, axis_name, name=name), train=train)
+
+
+class BatchNorm(nn.Module):
+    """Ioffe & Szegedy 2015, algorithm 1; see normalization. Variables are those of nn.BatchNorm."""
+
+    epsilon: float
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
+        shape = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            full = x.astype(jnp.float32)
+            moments = jnp.stack([channel_sum(full), channel_sum(full**2)]) / (x.size // x.shape[-1])
+            if self.axis_name and not self.is_initializing():
+                moments = jax.lax.pmean(moments, self.axis_name)
+            mean, var = moments[0], jnp.maximum(moments[1] - moments[0] ** 2, 0)  # rounding may take it below 0
+            if not self.is_initializing():
+                running_mean.value += 0.1 * (mean - running_mean.value)
+                running_var.value += 0.1 * (var - running_var.value)
+        scale = scale * jax.lax.rsqrt(var + self.epsilon)
+        return scale_shift(x, scale, bias - mean * scale).astype(self.dtype)
 
 
 class PReLU(nn.Module):
     """max(x, 0) + slope * min(x, 0) with a learnt slope, 0.25 at the start (He et al. 2015, eq. 1).
 
     mode: "shared", one slope for the layer; "channel", one per channel.
+    factor: of the pixel shuffle (torch's order) that comes after; channels that become one share a slope.
     """
 
     mode: str = "shared"
+    factor: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         check_choice("prelu", self.mode, PRELUS)
-        shape = () if self.mode == "shared" else (x.shape[-1],)
+        channels = x.shape[-1]
+        shape = () if self.mode == "shared" else (channels // self.factor**2,)
         slope = self.param("slope", nn.initializers.constant(0.25), shape, jnp.float32)
-        return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
+        slopes = jnp.broadcast_to(jnp.repeat(slope, channels // slope.size), (channels,))
+        return jnp.where(x >= 0, x, scale_shift(x, slopes, jnp.zeros_like(slopes)).astype(x.dtype))
 
 
 def icnr(base: Initializer, factor: int) -> Initializer:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from srgan_jax.models.layers import check_choice, conv
+from srgan_jax.models.layers import Conv, check_choice
 from srgan_jax.models.srresnet import STAGES
 from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 
@@ -39,7 +39,7 @@ class MSRResNet(nn.Module):
         """`train` changes nothing here."""
 
         def layer(x: jax.Array, width: int, name: str) -> jax.Array:
-            return conv(width, 3, name=name, dtype=self.dtype, kernel_init=INIT)(x)
+            return Conv(width, 3, name=name, dtype=self.dtype, kernel_init=INIT)(x)
 
         def leaky(x: jax.Array) -> jax.Array:
             return nn.leaky_relu(x, 0.1)
@@ -50,7 +50,8 @@ class MSRResNet(nn.Module):
             x = x + layer(inner, self.features, f"block_{i}_conv_1")
         for i, factor in enumerate(STAGES[self.scale]):
             x = leaky(pixel_shuffle(layer(x, self.features * factor**2, f"conv_up_{i}"), factor, order="torch"))
-        x = layer(leaky(layer(x, self.features, "conv_hr")), 3, "conv_last")
+        x = leaky(layer(x, self.features, "conv_hr"))
+        x = Conv(3, 3, factor=1, dtype=self.dtype, kernel_init=INIT, name="conv_last")(x)
 
         b, h, w, c = lr.shape
         bilinear = jax.image.resize(lr.astype(jnp.float32), (b, self.scale * h, self.scale * w, c), "bilinear")

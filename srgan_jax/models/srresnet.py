@@ -9,10 +9,10 @@ from srgan_jax.models.layers import (
     DEFAULT_INIT,
     NORMS,
     PRELUS,
+    Conv,
     Layer,
     PReLU,
     check_choice,
-    conv,
     icnr,
     normalization,
 )
@@ -50,9 +50,9 @@ class ResidualBlock(nn.Module):
         # starts each block near the identity (Wang et al. 2018, ESRGAN, section 3.1).
         gain = 1.0 if self.norm == "batch" else 0.01
         init = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
-        y = conv(features, 3, name="conv_0", dtype=self.dtype)(x)
+        y = Conv(features, 3, name="conv_0", dtype=self.dtype)(x)
         y = PReLU(self.prelu, name="prelu")(norm("norm_0")(y))
-        y = conv(features, 3, name="conv_1", dtype=self.dtype, kernel_init=init)(y)
+        y = Conv(features, 3, name="conv_1", dtype=self.dtype, kernel_init=init)(y)
         return x + norm("norm_1")(y)
 
 
@@ -96,7 +96,7 @@ class SRResNet(nn.Module):
     @nn.compact
     def __call__(self, lr: Float[Array, "b h w 3"], train: bool) -> Float[Array, "b H W 3"]:
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
-        x = conv(self.features, self.first_kernel, name="conv_first", dtype=self.dtype)(lr)
+        x = Conv(self.features, self.first_kernel, name="conv_first", dtype=self.dtype)(lr)
         x = first = PReLU(self.prelu, name="prelu_first")(x)
 
         # Unrolled rather than scanned: XLA:CPU has no fast weight gradient for a convolution in a scan.
@@ -105,7 +105,7 @@ class SRResNet(nn.Module):
                 self.norm, self.prelu, self.dtype, self.axis_name, self.norm_epsilon, name=f"block_{i}"
             )
             x = block(x, train)
-        x = conv(self.features, 3, name="conv_after", dtype=self.dtype)(x)
+        x = Conv(self.features, 3, name="conv_after", dtype=self.dtype)(x)
         norm = normalization(
             self.norm,
             train=train,
@@ -116,14 +116,17 @@ class SRResNet(nn.Module):
         )
         x = first + norm(x)
 
-        for i, factor in enumerate(STAGES[self.scale]):
+        factor = 1
+        for i, following in enumerate(STAGES[self.scale]):
+            x = pixel_shuffle(x, factor)
+            factor = following
             init = icnr(DEFAULT_INIT, factor) if self.icnr else DEFAULT_INIT
-            width = self.features * factor**2
-            x = conv(width, 3, name=f"conv_up_{i}", dtype=self.dtype, kernel_init=init)(x)
-            x = PReLU(self.prelu, name=f"prelu_up_{i}")(pixel_shuffle(x, factor, order="torch"))
+            x = Conv(self.features * factor**2, 3, name=f"conv_up_{i}", dtype=self.dtype, kernel_init=init)(x)
+            x = PReLU(self.prelu, factor, name=f"prelu_up_{i}")(x)
 
         last_init = nn.initializers.zeros if self.skip == "bicubic" else DEFAULT_INIT
-        x = conv(3, self.last_kernel, name="conv_last", dtype=self.dtype, kernel_init=last_init)(x)
+        last = Conv(3, self.last_kernel, factor=factor, dtype=self.dtype, kernel_init=last_init, name="conv_last")
+        x = last(x)  # with the last pixel shuffle in it
         x = x.astype(jnp.float32)
         if self.output == "tanh":
             x = jnp.tanh(x)

@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from srgan_jax.models.layers import check_choice
+from srgan_jax.ops.conv import convolve
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block
 DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
@@ -65,14 +66,7 @@ class FrozenConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), self.shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, self.shape[-1:], jnp.float32)
         kernel, bias = jax.lax.stop_gradient((kernel, bias))
-        pad = ((1, 1), (1, 1))
-        x = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            window_strides=(1, 1),
-            padding=pad,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        x = convolve(x.astype(self.dtype), jnp.asarray(kernel, self.dtype))
         return x + bias.astype(self.dtype)
 
 

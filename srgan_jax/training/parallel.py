@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from srgan_jax.errors import UserError
+from srgan_jax.ops.conv import compiler_options
 
 
 def make_mesh(batch_size: int, devices: int = 0) -> Mesh:
@@ -49,6 +50,7 @@ def compile_call(call: Callable, mesh: Mesh, *, batched: bool) -> jax.stages.Wra
         in_shardings=(everywhere, everywhere, fed),
         out_shardings=(everywhere, everywhere),
         donate_argnums=0,
+        compiler_options=compiler_options(),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from srgan_jax.models.discriminator import Discriminator
-from srgan_jax.models.layers import conv
+from srgan_jax.models.layers import Conv
 
 KEY = jax.random.key(0, impl="rbg")  # compiles three times as fast as the default
 
@@ -50,7 +50,7 @@ def test_another_size_than_at_initialisation_is_refused():
 def test_strided_convolution_pads_both_sides():
     # The first window of a padded row 0 1 2 3 4 5 is (pad, 0, 1); SAME would make it (0, 1, 2).
     x = jnp.arange(6.0).reshape(1, 1, 6, 1)
-    layer = conv(1, 3, stride=2, name="conv", kernel_init=jax.nn.initializers.ones)
+    layer = Conv(1, 3, stride=2, name="conv", kernel_init=jax.nn.initializers.ones)
     y, _ = layer.init_with_output(KEY, x)
     np.testing.assert_array_equal(y[0, 0, :, 0], [1.0, 6.0, 12.0])
 

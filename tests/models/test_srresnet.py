@@ -11,7 +11,7 @@ import pytest
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.models.discriminator import Discriminator
-from srgan_jax.models.layers import PReLU, conv, icnr
+from srgan_jax.models.layers import Conv, PReLU, icnr
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
@@ -68,7 +68,7 @@ def test_unknown_value_is_refused(field, value):
 
 def test_even_kernel_is_refused():
     with pytest.raises(ValueError, match="odd"):
-        conv(4, 8, name="conv")
+        Conv(4, 8, name="conv")
 
 
 def test_bfloat16_keeps_parameters_statistics_and_output_in_float32():
@@ -118,7 +118,7 @@ def test_statistics_are_shared_over_a_named_axis():
 @pytest.mark.parametrize("factor", [2, 3])
 def test_icnr_starts_as_nearest_neighbour(factor):
     x = jax.random.normal(KEY, (1, 5, 4, 6))
-    layer = conv(6 * factor**2, 3, name="up", kernel_init=icnr(jax.nn.initializers.lecun_normal(), factor))
+    layer = Conv(6 * factor**2, 3, name="up", kernel_init=icnr(jax.nn.initializers.lecun_normal(), factor))
     y, _ = layer.init_with_output(KEY, x)
     shuffled = pixel_shuffle(y, factor, order="torch")
     nearest = shuffled[:, ::factor, ::factor].repeat(factor, 1).repeat(factor, 2)

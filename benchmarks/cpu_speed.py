@@ -1,0 +1,77 @@
+"""On a CPU: enlarging and updates of the full-size networks, against PyTorch's best variant there.
+
+    JAX_PLATFORMS=cpu python -m benchmarks.cpu_speed [--rounds 7] [--plain] [--quick]
+
+The rows are those of upscale_speed and train_speed, in float32; their docstrings say what is measured and checked.
+With --plain the same program is measured with XLA's own convolutions and settings, too: once a jaxlib is as fast with
+them, ops/conv.py can go.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from unittest import mock
+
+import jax
+
+from benchmarks import train_speed, upscale_speed
+from benchmarks.side_by_side import Contender, arguments, footer, interleave, ratio, start, table
+from srgan_jax.ops import conv
+
+SIZES = ("64x64", "128x128", "480x270")
+HEAD = "work | ours, ms | plain XLA, ms | torch's best, ms | which | ratio"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = arguments("cpu_speed", __doc__)
+    parser.add_argument("--size", nargs="*", default=list(SIZES), metavar="WIDTHxHEIGHT", help="of small pictures")
+    parser.add_argument("--kind", nargs="*", choices=list(train_speed.KINDS), default=list(train_speed.KINDS))
+    parser.add_argument("--batch", nargs="+", type=int, default=[4, 16])
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too: minutes more")
+    parser.add_argument("--plain", action="store_true", help="ours with XLA's own convolutions, too")
+    args = parser.parse_args(argv)
+    start(args)
+    if jax.default_backend() != "cpu":
+        raise SystemExit("cpu_speed: not on a CPU; set JAX_PLATFORMS=cpu")
+
+    rows: list[list[str]] = []
+
+    def row(work: str, make: Callable[[], dict[str, Contender]]) -> None:
+        found = make()
+        if args.plain and "ours" in found:
+            found["plain"] = plain(make)
+        rows.append([work, *cells(interleave(found, args.rounds))])
+        print(*rows[-1], sep="  ", flush=True)
+
+    if args.size and not args.only:
+        print(upscale_speed.check(args.quick), flush=True)
+    for size in ["24x16"] if args.quick and args.size else args.size:
+        config, lr = train_speed.load("SRResNet", args.quick), upscale_speed.picture(size)
+        row(f"enlarge {size}", partial(upscale_speed.contenders, config, lr, args))
+    for kind in args.kind:
+        if not args.only:
+            print(train_speed.check(kind, args.quick), flush=True)
+        for batch in [2] if args.quick else args.batch:
+            config = train_speed.load(kind, args.quick, f"batch_size={batch}")
+            row(f"{kind} update, batch {batch}", partial(train_speed.contenders, config, args))
+    print(f"\n{table(HEAD, rows)}\n{footer(args)}")
+    return 0
+
+
+def plain(make: Callable[[], dict[str, Contender]]) -> Contender:
+    """Ours, compiled where ops/conv.py does nothing."""
+    with mock.patch.object(conv, "_on_small_grid", conv._plain), mock.patch.dict(conv.CPU_OPTIONS, clear=True):
+        contender = make()["ours"]
+        contender.run(1)
+    return contender
+
+
+def cells(seconds: dict[str, float]) -> list[str]:
+    theirs = {name: value for name, value in seconds.items() if name.startswith("torch")}
+    best = min(theirs, key=lambda name: theirs[name], default="-")
+    times = (f"{1000 * seconds[name]:.4g}" if name in seconds else "-" for name in ("ours", "plain", best))
+    return [*times, best.removeprefix("torch, "), ratio(seconds, "ours")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

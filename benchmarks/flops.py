@@ -1,0 +1,74 @@
+"""Arithmetic of the networks, counted by hand: multiplications and additions of convolutions and dense layers."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from srgan_jax.models.discriminator import PLAN
+from srgan_jax.models.vgg import kernel_shapes
+
+
+def conv_flops(pixels: int, kernel: int, inputs: int, outputs: int) -> int:
+    """Of one image; `pixels` of the output."""
+    return 2 * pixels * kernel**2 * inputs * outputs
+
+
+def generator_flops(config: ConfigDict, pixels: int) -> int:
+    """SRResNet x4, forward, for one LR image of so many pixels."""
+    g = config.generator
+    width = g.features
+    first = conv_flops(pixels, g.first_kernel, 3, width)
+    blocks = (2 * g.blocks + 1) * conv_flops(pixels, 3, width, width)
+    up = conv_flops(pixels, 3, width, 4 * width) + conv_flops(4 * pixels, 3, width, 4 * width)
+    return first + blocks + up + conv_flops(16 * pixels, g.last_kernel, width, 3)
+
+
+def discriminator_flops(config: ConfigDict) -> int:
+    """Forward, for one crop."""
+    side, width, total = config.data.crop, 3, 0
+    for multiple, stride in PLAN:
+        side, outputs = -(-side // stride), multiple * config.discriminator.features
+        total += conv_flops(side**2, 3, width, outputs)
+        width = outputs
+    return total + 2 * side**2 * width * config.discriminator.dense + 2 * config.discriminator.dense
+
+
+def vgg_flops(config: ConfigDict) -> int:
+    """Forward, for one crop."""
+    shapes = kernel_shapes(config.loss.feature.network, config.loss.feature.layer)
+    return sum(
+        conv_flops((config.data.crop // 2 ** (int(name[5]) - 1)) ** 2, *shape[1:]) for name, shape in shapes.items()
+    )
+
+
+def update_flops(config: ConfigDict) -> int:
+    """Of one crop in an update. A backward pass costs a forward one for the inputs, and one for the weights.
+
+    G: 3 forward passes' worth. D: 3 on the real and 3 on the generated image for itself, 2 for the generator. VGG,
+    whose weights are fixed: 1 on the real image, 2 on the generated one.
+    """
+    total = 3 * generator_flops(config, (config.data.crop // config.scale) ** 2)
+    if config.discriminator.name != "none":
+        total += 8 * discriminator_flops(config)
+    if config.loss.feature.weight:
+        total += 3 * vgg_flops(config)
+    return total
+
+
+def peak_flops(side: int = 8192, times: int = 20) -> float:
+    """FLOP/s of bfloat16 matrix products on this device: the best of five runs of `times` products in one program."""
+    a = jnp.ones((side, side), jnp.bfloat16) / side
+
+    @jax.jit
+    def chain(x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, times, lambda _, y: y @ a, x)
+
+    chain(a).block_until_ready()
+    fastest = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        chain(a).block_until_ready()
+        fastest = min(fastest, time.perf_counter() - began)
+    return 2 * side**3 * times / fastest

@@ -1,0 +1,128 @@
+"""Contenders in turn, in one process: medians, ratios, checks, and what machine it was."""
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import torch
+from absl import flags
+
+TURN = 0.5  # seconds that a turn lasts, at least: then neither the clock nor a neighbour's spinning threads matter
+
+
+class Contender(NamedTuple):
+    """run(n) does the work n times and returns when it is done; one time is `pieces` updates or pictures.
+
+    memory: peak bytes on the device, None where it cannot be known.
+    """
+
+    run: Callable[[int], None]
+    pieces: int = 1
+    memory: Callable[[], int | None] = lambda: None
+
+
+def arguments(name: str, text: str) -> argparse.ArgumentParser:
+    """A parser with the options that every benchmark has."""
+    parser = argparse.ArgumentParser(
+        prog=name, allow_abbrev=False, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny networks and shapes: is it alive? no figures to quote"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="turns of each contender; medians are printed (default 7)"
+    )
+    parser.add_argument("--only", choices=["ours", "torch"], help="one side alone, its peak memory with it; no ratios")
+    return parser
+
+
+def start(args: argparse.Namespace) -> None:
+    """Settings of both sides; before either has touched its device."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves torch its share of a GPU's memory
+    flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
+    # torch's threads wait for each other by spinning: on a machine that others use, one is far faster than all
+    torch.set_num_threads(1 if args.quick else len(os.sched_getaffinity(0)))
+    torch.backends.cudnn.benchmark = True
+    torch._dynamo.config.recompile_limit = 64  # its default counts all networks together, then falls back to eager
+    if args.quick:
+        args.rounds = 1
+
+
+def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, float]:
+    """Median seconds of one piece for each, over `rounds` rounds in which each has one turn.
+
+    Before that each runs twice, to warm up and to tell how often it fits into a turn. A torch.compile that fails there
+    is named and left out. The order is turned by one place from round to round, so that nobody always follows the same
+    neighbour.
+    """
+    times: dict[str, int] = {}
+    for name, contender in contenders.items():
+        try:
+            contender.run(1)
+        except Exception as error:
+            if "compile" not in name:
+                raise
+            print(f"{name} left out: {str(error).splitlines()[0]}", flush=True)
+            continue
+        began = time.perf_counter()
+        contender.run(1)
+        times[name] = max(1, round(TURN / (time.perf_counter() - began))) if rounds > 1 else 1
+    seconds: dict[str, list[float]] = {name: [] for name in times}
+    order = list(times)
+    for _ in range(rounds):
+        for name in order:
+            began = time.perf_counter()
+            contenders[name].run(times[name])
+            seconds[name].append((time.perf_counter() - began) / (times[name] * contenders[name].pieces))
+        order.append(order.pop(0))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def ratio(seconds: Mapping[str, float], name: str) -> str:
+    """Time of `name` over that of torch's fastest; "-" for torch itself, or where only one side ran."""
+    theirs = [value for other, value in seconds.items() if other.startswith("torch")]
+    return f"{seconds[name] / min(theirs):.2f}" if theirs and name == "ours" and name in seconds else "-"
+
+
+def table(head: str, rows: Sequence[Sequence[object]]) -> str:
+    """`head`: the columns' names, divided by " | "."""
+    lines = [f"| {head} |", f"|{'---|' * (head.count(' | ') + 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, cells))} |" for cells in rows)])
+
+
+def check_equal(what: str, ours: Mapping[str, float], theirs: Mapping[str, float], tolerance: float) -> str:
+    """A line for the output; SystemExit if a figure differs by more than `tolerance` of torch's."""
+    for name, value in theirs.items():
+        if not abs(ours[name] - value) <= tolerance * abs(value):  # a nan differs, too
+            raise SystemExit(f"{what}: NOT equal: {name} is {ours[name]:.6g}, torch's is {value:.6g}")
+    figures = ", ".join(f"{name} {ours[name]:.6g} / {value:.6g}" for name, value in theirs.items())
+    return f"{what}: equal within {tolerance:g} (ours / torch's): {figures}"
+
+
+def machine() -> str:
+    """One line: accelerators, processor, versions, settings that matter."""
+    info = Path("/proc/cpuinfo")
+    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    accelerators = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
+    cores = f"{models[0] if models else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
+    packages = [f"{name} {metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "torch")]
+    settings = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "XLA_FLAGS") if os.environ.get(name)]
+    return "; ".join([*accelerators, cores, *packages, f"Python {platform.python_version()}", *settings])
+
+
+def megabytes(memory: int | None) -> str:
+    return "-" if memory is None else f"{memory / 1e6:.0f}"
+
+
+def footer(args: argparse.Namespace) -> str:
+    """The machine, and with --only the process' peak memory, which then is one side's."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    return f"\n{machine()}" + (f"\npeak memory of this process: {peak:.0f} MiB" if args.only else "")

@@ -1,0 +1,131 @@
+"""Enlarging pictures by four with SRResNet, against PyTorch: uint8 in, uint8 out, BatchNorm folded on both sides.
+
+    python -m benchmarks.upscale_speed [--size 128x128 480x270 960x540] [--dtype bfloat16] [--rounds 7] [--quick]
+
+SIZE is width x height of the small picture. A time is of the whole call, from numpy to numpy; memory is of a GPU, ours
+the highest until then, so let the sizes go up. First both enlarge a
+picture in float32 with equal weights, and must get the same within one level.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from ml_collections import ConfigDict
+
+from benchmarks import torch_peer
+from benchmarks.flops import generator_flops
+from benchmarks.side_by_side import Contender, arguments, footer, interleave, megabytes, ratio, start, table
+from benchmarks.train_speed import load
+from srgan_jax.inference.upscale import make_upscale
+from srgan_jax.models.build import build_generator
+from srgan_jax.training.state import create_state
+
+Call = Callable[[np.ndarray], np.ndarray]
+
+SIZES = ("128x128", "480x270", "960x540")
+HEAD = "picture | by | ms | megapixels/s | ratio to torch's best | TFLOP/s | memory, MB"
+
+
+def weights(config: ConfigDict) -> Any:
+    """A generator's variables with running statistics that are not those of the start, so that folding shows."""
+    variables = create_state(config, build_generator(config), None).g.variables()
+    rng = np.random.default_rng(0)
+    stats = jax.tree.map(lambda x: x + rng.uniform(-0.3, 0.3, x.shape).astype(np.float32), variables["batch_stats"])
+    return variables | {"batch_stats": stats}
+
+
+def picture(size: str) -> np.ndarray:
+    width, height = map(int, size.split("x"))
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> dict[str, Contender]:
+    """Ours and torch's variants, from equal weights; with --only one side's."""
+    calls = {} if args.only == "torch" else {"ours": ours(config)}
+    for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
+        calls[f"torch, {variant.name}"] = theirs(config, variant)
+    return {name: contender(name, call, lr) for name, call in calls.items()}
+
+
+def contender(name: str, call: Call, lr: np.ndarray) -> Contender:
+    def run(times: int) -> None:
+        for _ in range(times):
+            call(lr)
+
+    def memory() -> int | None:
+        if name != "ours":
+            return torch_peer.peak_memory(lambda: run(1))
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+    return Contender(run, 1, memory)
+
+
+def ours(config: ConfigDict) -> Call:
+    upscale, variables = make_upscale(build_generator(config)), jax.device_put(weights(config))
+    return lambda lr: upscale(variables, lr)
+
+
+def theirs(config: ConfigDict, variant: torch_peer.Variant) -> Call:
+    upscale = torch_peer.make_upscale(variant, torch_peer.srresnet_from(weights(config)), config.dtype)
+    return lambda lr: upscale(torch.from_numpy(lr).to(torch_peer.device())).cpu().numpy()
+
+
+def check(quick: bool) -> str:
+    """A line for the output; SystemExit if the two pictures differ by more than a level, or in many values."""
+    config, lr = load("SRResNet", quick), picture("40x24")
+    pictures = [call(lr).astype(int) for call in (ours(config), theirs(config, torch_peer.variants(False)[-1]))]
+    difference = np.abs(pictures[0] - pictures[1])
+    share, largest = float((difference > 0).mean()), int(difference.max())
+    # elsewhere than on a CPU float32 convolutions are made of shorter products
+    most_levels, most_values = (1, 0.01) if jax.default_backend() == "cpu" else (2, 0.2)
+    result = f"{share:.2%} of values differ, by {largest} levels at most"
+    if largest > most_levels or share > most_values:
+        raise SystemExit(f"enlarging: NOT equal: {result}")
+    return f"enlarging: equal pictures from equal weights: {result}"
+
+
+def measure(size: str, config: ConfigDict, args: argparse.Namespace) -> list[list[str]]:
+    """The rows of one size."""
+    lr = picture(size)
+    found = contenders(config, lr, args)
+    seconds = interleave(found, args.rounds)
+    height, width = lr.shape[:2]
+    flops = generator_flops(config, height * width)
+    rows = []
+    for name, value in seconds.items():
+        rows.append(
+            [
+                f"{size} to {4 * width}x{4 * height}",
+                name,
+                f"{1000 * value:.4g}",
+                f"{16e-6 * height * width / value:.3g}",
+            ]
+            + [ratio(seconds, name), f"{flops / value / 1e12:.3g}", megabytes(found[name].memory())]
+        )
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = arguments("upscale_speed", __doc__)
+    parser.add_argument("--size", nargs="+", default=list(SIZES), metavar="SIZE")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default bfloat16 on an accelerator")
+    parser.add_argument("--compile", action="store_true", default=None, help="torch.compile on a CPU, too")
+    args = parser.parse_args(argv)
+    start(args)
+    accelerator = jax.default_backend() != "cpu"
+    args.compile = accelerator if args.compile is None else True
+    config = load("SRResNet", args.quick, f"dtype={args.dtype or ('bfloat16' if accelerator else 'float32')}")
+    if not args.only:
+        print(check(args.quick), flush=True)
+    rows = [row for size in (["24x16"] if args.quick else args.size) for row in measure(size, config, args)]
+    print(f"\n{table(HEAD, rows)}\n{footer(args)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The convolution to few channels: equal to the plain one on a CPU, and nothing but that elsewhere."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax.ops import conv
+from srgan_jax.ops.conv import shuffled_conv
+from srgan_jax.ops.pixel_shuffle import pixel_shuffle
+
+FOUR_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from srgan_jax.ops.conv import shuffled_conv
+
+x = jax.random.normal(jax.random.key(0), (8, 6, 7, 16))
+kernel = jax.random.normal(jax.random.key(1), (9, 9, 4, 3))
+def loss(x, kernel):
+    return jnp.sum(shuffled_conv(x, kernel, 2) ** 2)
+expected = jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
+mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+everywhere, divided = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+step = jax.jit(jax.grad(loss, (0, 1)), in_shardings=(divided, everywhere), out_shardings=(divided, everywhere))
+for a, b in zip(step(x, kernel), expected):
+    np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
+text = step.lower(x, kernel).compile().as_text()
+assert "all-reduce" in text and "all-gather" not in text  # only the kernel's gradient crosses devices
+"""
+
+
+def plain(x, kernel, factor):
+    pad = (kernel.shape[0] // 2,) * 2
+    x = pixel_shuffle(x, factor)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def arrays(factor, size, shape=(2, 5, 7), dtype=jnp.float32):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (*shape, 4 * factor**2))
+    kernel = jax.random.normal(keys[1], (size, size, 4, 3)) / size
+    to = jax.random.normal(keys[2], (shape[0], factor * shape[1], factor * shape[2], 3))
+    return tuple(value.astype(dtype) for value in (x, kernel, to))
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        b = np.asarray(b, np.float32)
+        np.testing.assert_allclose(np.asarray(a, np.float32), b, atol=tolerance * np.abs(b).max())
+
+
+def with_gradients(function, factor):
+    def run(x, kernel, to):
+        y, backward = jax.vjp(lambda x, kernel: function(x, kernel, factor), x, kernel)
+        return y, *backward(to)
+
+    return jax.jit(run)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+def test_value_and_gradients_equal_the_plain_form(factor, size):
+    inputs = arrays(factor, size)
+    assert_close(with_gradients(shuffled_conv, factor)(*inputs), with_gradients(plain, factor)(*inputs))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 9)])
+def test_pictures_smaller_than_the_kernel(shape):
+    inputs = arrays(2, 9, shape)
+    assert_close(with_gradients(shuffled_conv, 2)(*inputs), with_gradients(plain, 2)(*inputs))
+
+
+def test_bfloat16_is_no_less_exact_than_the_plain_form():
+    inputs = arrays(2, 9, dtype=jnp.bfloat16)
+    exact = plain(*(value.astype(jnp.float32) for value in inputs[:2]), 2)
+    found = shuffled_conv(*inputs[:2], 2)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)
+    assert_close(with_gradients(shuffled_conv, 2)(*inputs), with_gradients(plain, 2)(*inputs), 2**-6)
+
+
+def test_second_derivatives():
+    x, kernel, to = arrays(2, 5)
+
+    def penalty(function):
+        def first(x, kernel):
+            return jnp.sum(jnp.tanh(function(x, kernel, 2)) * to)
+
+        return jax.jit(jax.grad(lambda x, kernel: jnp.sum(jax.grad(first)(x, kernel) ** 2), (0, 1)))(x, kernel)
+
+    assert_close(penalty(shuffled_conv), penalty(plain))
+
+
+def test_vmap():
+    x, kernel, _ = arrays(2, 3)
+    kernels = jnp.stack([kernel, 2 * kernel])
+    found = jax.jit(jax.vmap(lambda kernel: shuffled_conv(x, kernel, 2)))(kernels)
+    assert_close(found, jnp.stack([plain(x, kernel, 2) for kernel in kernels]))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_the_plain_program(platform):
+    """Forward and backward have the convolutions of the plain form and no others."""
+    inputs = arrays(2, 9)
+
+    def convolutions(function, platform):
+        text = with_gradients(function, 2).trace(*inputs).lower(lowering_platforms=(platform,)).as_text()
+        return sorted(line.split("window =")[1] for line in text.splitlines() if "stablehlo.convolution" in line)
+
+    assert convolutions(shuffled_conv, platform) == convolutions(plain, platform)
+    assert convolutions(shuffled_conv, "cpu") != convolutions(plain, "cpu")
+
+
+def test_a_batch_divided_over_four_devices():
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", FOUR_DEVICES], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_options_are_given_where_jaxlib_knows_them(monkeypatch):
+    conv.compiler_options.cache_clear()
+    monkeypatch.setattr(conv, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    try:
+        assert conv.compiler_options() == {}
+    finally:
+        monkeypatch.undo()
+        conv.compiler_options.cache_clear()
+    assert conv.compiler_options() in ({}, conv.CPU_OPTIONS)

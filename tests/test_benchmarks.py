@@ -1,0 +1,118 @@
+"""Every benchmark runs at --quick: it compares equal things, prints its table, and notices what is not equal."""
+
+import pytest
+import torch
+
+from benchmarks import cpu_speed, startup, torch_peer, train_speed, upscale_speed
+from benchmarks.flops import generator_flops, update_flops
+from benchmarks.side_by_side import Contender, check_equal, interleave, ratio
+
+
+def table_of(capsys, cells: int) -> tuple[str, list[list[str]]]:
+    """(what stands before the table, its rows)."""
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {cells + 1}, text
+    return text, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.slow
+def test_train_speed(capsys):
+    assert train_speed.main(["--quick"]) == 0
+    text, rows = table_of(capsys, cells=9)
+    for kind in ("SRResNet", "SRGAN"):
+        assert f"{kind}, update 3: equal within" in text
+        assert [row[2] for row in rows if row[0] == kind] == ["ours", "torch, eager", "torch, channels_last"]
+    for row in rows:
+        milliseconds, images, gflop = float(row[3]), float(row[4]), float(row[6])
+        assert images == pytest.approx(2 * 1000 / milliseconds, rel=1e-2) and gflop > 0
+    best = min(float(row[3]) for row in rows[1:3])
+    assert float(rows[0][5]) == pytest.approx(float(rows[0][3]) / best, abs=0.02)
+
+
+def test_upscale_speed(capsys):
+    assert upscale_speed.main(["--quick"]) == 0
+    text, rows = table_of(capsys, cells=7)
+    assert "equal pictures from equal weights" in text
+    assert [row[0] for row in rows] == ["24x16 to 96x64"] * 3 and float(rows[0][4]) > 0
+
+
+def test_cpu_speed(capsys):
+    assert cpu_speed.main(["--quick", "--plain", "--kind", "SRResNet"]) == 0
+    text, rows = table_of(capsys, cells=6)
+    assert [row[0] for row in rows] == ["enlarge 24x16", "SRResNet update, batch 2"]
+    assert all(float(cell) > 0 for row in rows for cell in (*row[1:4], row[5]))
+    assert "equal pictures" in text and "update 3: equal within" in text and "torch 2." in text
+
+
+def test_one_side_alone(capsys):
+    assert cpu_speed.main(["--quick", "--only", "torch", "--kind"]) == 0
+    text, rows = table_of(capsys, cells=6)
+    assert rows[0][1] == rows[0][5] == "-" and float(rows[0][3]) > 0 and "peak memory of this process" in text
+
+
+@pytest.mark.slow
+def test_startup(capsys):
+    assert startup.main(["--quick"]) == 0
+    _, rows = table_of(capsys, cells=6)
+    (row,) = rows
+    assert row[0] == "SRResNet" and float(row[5]) < float(row[4])  # compiling takes less from the cache
+
+
+def damaged(make):
+    """`make` with one weight of its network changed."""
+
+    def wrong(*args):
+        network = make(*args)
+        with torch.no_grad():
+            next(parameter for parameter in network.parameters() if parameter.ndim == 4)[0, 0] += 0.5
+        return network
+
+    return wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["srresnet_from", "discriminator_from", "vgg_from"])
+def test_a_wrong_weight_is_noticed_in_the_losses(monkeypatch, network):
+    monkeypatch.setattr(torch_peer, network, damaged(getattr(torch_peer, network)))
+    with pytest.raises(SystemExit, match="SRGAN, update 1: NOT equal"):
+        train_speed.check("SRGAN", quick=True)
+
+
+def test_a_wrong_step_is_noticed_in_the_losses(monkeypatch):
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: adam(parameters, lr=2 * lr, fused=fused))
+    with pytest.raises(SystemExit, match="SRResNet, update [23]: NOT equal"):
+        train_speed.check("SRResNet", quick=True)
+
+
+def test_a_wrong_weight_is_noticed_in_the_picture(monkeypatch):
+    monkeypatch.setattr(torch_peer, "srresnet_from", damaged(torch_peer.srresnet_from))
+    with pytest.raises(SystemExit, match="enlarging: NOT equal"):
+        upscale_speed.check(quick=True)
+
+
+def test_a_nan_is_not_equal():
+    with pytest.raises(SystemExit, match="loss is nan"):
+        check_equal("here", {"loss": float("nan")}, {"loss": 1.0}, 0.1)
+
+
+def test_turns_are_shared_evenly():
+    order: list[str] = []
+    contenders = {name: Contender(lambda times, name=name: order.append(name)) for name in ("ours", "torch, a")}
+    seconds = interleave(contenders, 1)
+    assert order == ["ours", "ours", "torch, a", "torch, a", "ours", "torch, a"] and min(seconds.values()) >= 0
+
+
+def test_ratio_is_to_the_fastest():
+    seconds = {"ours": 3.0, "torch, a": 2.0, "torch, b": 4.0}
+    assert ratio(seconds, "ours") == "1.50" and ratio(seconds, "torch, a") == "-"
+    assert ratio({"ours": 3.0}, "ours") == "-"
+
+
+def test_flops():
+    """Of a 96x96 crop: figures worked out by others than this code."""
+    srresnet, srgan = (train_speed.load(kind, quick=False) for kind in ("SRResNet", "SRGAN"))
+    assert generator_flops(srresnet, 24 * 24) / 1e9 == pytest.approx(2.6, abs=0.05)
+    assert update_flops(srresnet) / 1e9 == pytest.approx(7.7, abs=0.05)
+    assert update_flops(srgan) / 1e9 == pytest.approx(43, abs=0.5)
