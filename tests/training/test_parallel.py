@@ -16,7 +16,7 @@ def test_four_devices_equal_one(tmp_path, pipeline):
     """
     fields = ("steps=2", "checkpoint.every=2", "validation.every=0", "log.every=1", f"data.pipeline={pipeline}")
     for devices in (1, 4):
-        plain = ("optimizer.eps=1.0", "optimizer.learning_rate=0.1")
+        plain = ("optimizer.eps=1.0", "optimizer.learning_rate=0.01")
         run(command("tiny_gan", tmp_path / str(devices), *fields, *plain), devices)
     one, four = (leaves(tmp_path / str(devices)) for devices in (1, 4))
     assert one.keys() == four.keys()
