@@ -3,6 +3,7 @@
 from pathlib import Path
 from runpy import run_path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.models.discriminator import Discriminator
-from srgan_jax.models.layers import Conv, PReLU, icnr
+from srgan_jax.models.layers import BatchNorm, Conv, PReLU, icnr
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
@@ -188,3 +189,24 @@ def test_build_names_the_field_that_is_wrong(build, field):
     config.update_from_flattened_dict({field: "nonsense"})
     with pytest.raises(UserError, match=f"config.{field}='nonsense': must be one of"):
         build(config)
+
+
+def test_batchnorm_equals_flax():
+    """Output, statistics and gradients, trained and not, of the same variables."""
+    x = 3 + 2 * images(5, 4, batch=3)
+    theirs = nn.BatchNorm(momentum=0.9, epsilon=1e-3)
+    ours = BatchNorm(1e-3, jnp.float32, None)
+    variables = jax.tree.map(lambda leaf: leaf + 0.3, theirs.init(KEY, x, use_running_average=False))
+    assert jax.tree.structure(variables) == jax.tree.structure(ours.init(KEY, x, train=True))
+
+    def run(network, **mode):
+        def loss(variables, x):
+            y, changed = network.apply(variables, x, **mode, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y)), (y, changed)
+
+        return jax.grad(loss, (0, 1), has_aux=True)(variables, x)
+
+    for train in (True, False):
+        found, expected = run(ours, train=train), run(theirs, use_running_average=not train)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,63 @@
+"""Sums over all but the channels, and the derivatives made of them, against plain jnp."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax.ops.channels import channel_sum, scale_shift
+
+
+def inputs(dtype=jnp.float32, shape=(2, 3, 5, 4)):
+    keys = jax.random.split(jax.random.key(0), 4)
+    x, to = (jax.random.normal(key, shape).astype(dtype) for key in keys[:2])
+    return x, jax.random.normal(keys[2], shape[-1:]), jax.random.normal(keys[3], shape[-1:]), to
+
+
+def plain(x, scale, shift):
+    return x * scale + shift
+
+
+def gradients(function, order=1):
+    def loss(x, scale, shift, to):
+        return jnp.sum(jnp.sin(function(x, scale, shift)) * to)
+
+    if order == 2:
+        first = jax.grad(loss, (0, 1, 2))
+        return jax.grad(lambda *args: sum(jnp.sum(g**2) for g in first(*args)), (0, 1, 2))
+    return jax.grad(loss, (0, 1, 2))
+
+
+@pytest.mark.parametrize("shape", [(7,), (6, 7), (2, 3, 5, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_channel_sum(shape, dtype):
+    x, _, _, to = inputs(dtype, shape)
+    axes = tuple(range(len(shape) - 1))
+    total = jax.jit(channel_sum)(x)
+    assert total.dtype == jnp.float32
+    np.testing.assert_allclose(total, jnp.sum(x.astype(jnp.float32), axes), rtol=1e-5, atol=1e-5)
+    gradient = jax.grad(lambda x: jnp.sum(channel_sum(x) * to.reshape(-1, shape[-1])[0]))(x)
+    assert gradient.dtype == dtype
+    np.testing.assert_allclose(gradient.astype(jnp.float32), jnp.broadcast_to(to.reshape(-1, shape[-1])[0], shape))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_scale_shift_and_its_derivatives(order):
+    args = inputs()
+    np.testing.assert_array_equal(scale_shift(*args[:3]), plain(*args[:3]))
+    found, expected = (jax.jit(gradients(function, order))(*args) for function in (scale_shift, plain))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+def test_derivatives_keep_their_dtypes():
+    x, scale, shift, to = inputs(jnp.bfloat16)
+    assert [g.dtype for g in gradients(scale_shift)(x, scale, shift, to)] == [jnp.bfloat16, jnp.float32, jnp.float32]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_add_up_by_a_reduction(platform):
+    traced = jax.jit(gradients(scale_shift)).trace(*inputs())
+    there, here = (traced.lower(lowering_platforms=(name,)).as_text() for name in (platform, "cpu"))
+    assert "dot_general" not in there and "stablehlo.reduce" in there
+    assert here.count("dot_general") == 2
