@@ -10,6 +10,9 @@ from foreign_generators import TorchMSRResNet, TorchSRResNet, assert_same, krass
 from safetensors.numpy import load_file, save_file
 
 from srgan_jax.data.images import list_images, read_image
+from srgan_jax.evaluation.evaluate import evaluate
+from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.metrics import compare
 from srgan_jax.training.checkpoint import load_config, load_generator
@@ -114,3 +117,13 @@ def test_the_figures_of_real_weights(tmp_path, data_dir, data, figures):
         convert_generator(source, output=tmp_path / f"{source.stem}.safetensors", field="")
         assert load_generator(tmp_path / f"{source.stem}.safetensors", field="").name == f"{shown} (krasserm)"
         assert psnr_y(tmp_path / f"{source.stem}.safetensors", data_dir / data) == pytest.approx(figure, abs=0.01)
+
+
+def test_real_weights_by_lpips(tmp_path, data_dir, lpips_files):
+    measure = make_lpips(lpips_files["alex"], "")
+    for (_, inside), figure in zip(FETCHABLE.values(), (0.1785, 0.0880), strict=True):
+        convert_generator(krasserm(Path(inside).name), output=tmp_path / "x.safetensors", field="")
+        generator = load_generator(tmp_path / "x.safetensors", field="")
+        _, pairs = find_set(data_dir / "set5", scale=4, boundary="clamp")
+        result, _ = evaluate([generator], {"set5": pairs}, [measure])
+        assert result["methods"][1]["sets"]["set5"]["mean"]["lpips_alex"] == pytest.approx(figure, abs=0.001)
