@@ -33,9 +33,10 @@ from srgan_jax.data.sources import SAMPLES, make_source
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_generator
 from srgan_jax.training import parallel
+from srgan_jax.training.call import make_call
 from srgan_jax.training.loop import train
 from srgan_jax.training.state import create_state
-from srgan_jax.training.steps import make_call, make_update
+from srgan_jax.training.steps import make_update
 
 ROOT = Path(__file__).parent.parent
 WORKERS = 2
@@ -112,23 +113,21 @@ def input_rows(config: ConfigDict, paths: list[Path], *, rounds: int, seconds: f
 
 def update_rows(config: ConfigDict, *, rounds: int) -> list[list[str]]:
     """ms per update with crops handed in, with crops cut inside, and of cutting alone."""
-    mesh = parallel.make_mesh(config.batch_size)
+    layout = parallel.make_layout(config)
     source, count = make_source(config.data), config.steps_per_call
     runs: dict[str, Contender] = {}
 
     def contend(name: str, pipeline: str) -> None:
         feed = make_feed(with_fields(config, {"data.pipeline": pipeline}), source)
-        state = create_state(config, build_generator(config), build_discriminator(config))
-        state = parallel.place(state, parallel.replicated(mesh))
-        placement = parallel.over_batch(mesh) if feed.batched else parallel.replicated(mesh)
-        fed = parallel.place(next(feed.start(0)), placement)
-        call = make_call(config, make_update(config, None), feed.crops, parallel.divide(mesh))
-        compiled = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, {}, fed).compile()
+        state = layout.replicate(create_state(config, build_generator(config), build_discriminator(config)))
+        fed, flag = layout.feed(next(feed.start(0)), batched=feed.batched), layout.flag(False)
+        call = make_call(config, make_update(config, None), feed.crops, layout)
+        compiled = layout.jit(call, batched=feed.batched).lower(state, {}, fed, flag).compile()
 
         def update(times: int) -> None:
             nonlocal state
             for _ in range(times):
-                state, _ = jax.block_until_ready(compiled(state, {}, fed))
+                state, _ = jax.block_until_ready(compiled(state, {}, fed, flag))
 
         runs[name] = Contender(update, count)
         if not feed.batched:

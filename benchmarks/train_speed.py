@@ -36,8 +36,9 @@ from srgan_jax.data.prepare import prepare
 from srgan_jax.data.sources import make_source
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.training import parallel
+from srgan_jax.training.call import make_call
 from srgan_jax.training.state import create_state
-from srgan_jax.training.steps import make_call, make_update
+from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -57,7 +58,8 @@ class Ours(NamedTuple):
     vgg: dict[str, Any]
     fed: Any
     crops: Any
-    call: jax.stages.Wrapped
+    call: Any
+    flag: Any
 
 
 def load(kind: str, quick: bool, *overrides: str) -> ConfigDict:
@@ -68,19 +70,15 @@ def load(kind: str, quick: bool, *overrides: str) -> ConfigDict:
 
 def build(config: ConfigDict) -> Ours:
     """As training does it."""
-    mesh = parallel.make_mesh(config.batch_size)
-    everywhere = parallel.replicated(mesh)
+    layout = parallel.make_layout(config)
     vgg = build_features(config)
     feature = config.loss.feature
-    vgg_params = parallel.place(random_vgg(feature.network, feature.layer, 0) if vgg else {}, everywhere)
-    state = create_state(config, build_generator(config), build_discriminator(config))
-    state = parallel.place(state, everywhere)
+    vgg_params = layout.replicate(random_vgg(feature.network, feature.layer, 0) if vgg else {})
+    state = layout.replicate(create_state(config, build_generator(config), build_discriminator(config)))
     feed = make_feed(config, make_source(config.data))
-    fed = next(feed.start(0))
-    fed = parallel.place(fed, parallel.over_batch(mesh) if feed.batched else everywhere)
-    call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
-    call = parallel.compile_call(call, mesh, batched=feed.batched)
-    return Ours(config, state, vgg_params, fed, feed.crops, call)
+    fed = layout.feed(next(feed.start(0)), batched=feed.batched)
+    call = layout.jit(make_call(config, make_update(config, vgg), feed.crops, layout), batched=feed.batched)
+    return Ours(config, state, vgg_params, fed, feed.crops, call, layout.flag(False))
 
 
 def batch_of(ours: Ours, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +105,7 @@ def check(kind: str, quick: bool) -> str:
     exact = jax.default_backend() == "cpu"  # elsewhere float32 convolutions are made of shorter products
     for step in range(3):
         batch = [torch_peer.to_torch(images, torch_peer.variants(False)[-1]) for images in batch_of(ours, step)]
-        state, metrics = ours.call(state, ours.vgg, ours.fed)
+        state, metrics = ours.call(state, ours.vgg, ours.fed, ours.flag)
         losses = {name: float(value) for name, value in update(*batch).items()}
         tolerance = (1e-2 if step else 1e-4) if exact else (5e-2 if step else 1e-2)
         lines.append(check_equal(f"{kind}, update {step + 1}", metrics, losses, tolerance))
@@ -125,13 +123,13 @@ def contenders(config: ConfigDict, args: argparse.Namespace) -> dict[str, Conten
 
 
 def our_training(ours: Ours) -> Contender:
-    compiled = ours.call.lower(ours.state, ours.vgg, ours.fed).compile()
+    compiled = ours.call.lower(ours.state, ours.vgg, ours.fed, ours.flag).compile()
     state = jax.tree.map(jnp.copy, ours.state)  # each call gives the state it was given away
 
     def run(calls: int) -> None:
         nonlocal state
         for _ in range(calls):
-            state, metrics = compiled(state, ours.vgg, ours.fed)
+            state, metrics = compiled(state, ours.vgg, ours.fed, ours.flag)
         jax.block_until_ready((state, metrics))
 
     def memory() -> int | None:

@@ -72,7 +72,8 @@ def get_config() -> ConfigDict:
     c.loss.tv = ConfigDict()
     c.loss.tv.weight = 0.0
 
-    c.optimizer = ConfigDict()  # Adam, the same for both players
+    c.optimizer = ConfigDict()  # the same for both players
+    c.optimizer.name = "adam"  # adam | sgd (plain: it shows a gradient's scale, which Adam hides)
     c.optimizer.learning_rate = 1e-4
     c.optimizer.b1 = 0.9
     c.optimizer.b2 = 0.999
@@ -82,6 +83,17 @@ def get_config() -> ConfigDict:
     c.optimizer.factor = 0.1
     c.optimizer.warmup = 0  # updates over which the rate rises linearly from 0
     c.ema = 0.0  # decay of the generator's averaged parameters, used for validation and results (0 = off)
+
+    c.parallel = ConfigDict()  # over all devices of all processes; batch_size is divided by their number
+    c.parallel.mode = "jit"  # jit | pmap | shard_map: the same update, spread in another way
+    c.parallel.batch_norm = "global"  # statistics of: global, the whole batch | replica, each device's part (not jit)
+    c.parallel.accumulate = 1  # parts that the batch is taken in, one after another; BatchNorm sees one part at a time
+
+    c.guard = ConfigDict()  # an update with a figure that is not finite is skipped
+    c.guard.patience = 10  # skipped in a row: back to the last checkpoint, at a lower learning rate
+    c.guard.factor = 0.5  # of the rate, each time
+    c.guard.rollbacks = 3  # so often; then training stops
+    c.guard.watchdog = 600.0  # seconds without a step until a stalled run is ended (0 = never)
 
     c.log = ConfigDict()
     c.log.every = 100

@@ -15,6 +15,7 @@ from srgan_jax.weights.fetch import cache_dir
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
 COMMANDS = {
     "train": "train a network as a config file describes, or go on with a run",
+    "replay": "run the update again at which a training diverged",
     "calibrate": "propose the weight of the content loss for feature weights of another origin",
     "evaluate": "measure runs against bicubic on data sets",
     "ablate": "train and measure the rows and seeds of a grid, and report on them",

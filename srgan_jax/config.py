@@ -17,7 +17,10 @@ from srgan_jax.models import build, layers, srresnet, vgg
 from srgan_jax.ops.bicubic import PADDING
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
-FREE = tuple("steps init_from data.path data.store data.threads data.cache_mb log checkpoint validation".split())
+FREE = tuple(
+    "steps init_from data.path data.store data.threads data.cache_mb log checkpoint validation "
+    "parallel.mode guard".split()
+)
 
 CHOICES = {
     "scale": tuple(srresnet.STAGES),
@@ -38,17 +41,20 @@ CHOICES = {
     "loss.feature.origin": vgg.ORIGINS,
     "loss.feature.weight_for": vgg.ORIGINS,
     "loss.adversarial.kind": losses.ADVERSARIAL_KINDS,
+    "optimizer.name": ("adam", "sgd"),
+    "parallel.mode": ("jit", "pmap", "shard_map"),
+    "parallel.batch_norm": ("global", "replica"),
     "optimizer.schedule": ("constant", "step", "cosine"),
 }
 POSITIVE = (
     "steps steps_per_call batch_size data.crop data.tile data.threads generator.blocks generator.features "
     "generator.first_kernel generator.last_kernel generator.norm_epsilon discriminator.features discriminator.dense "
     "discriminator.updates log.every checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor "
-    "optimizer.eps validation.images loss.feature.scale"
+    "optimizer.eps validation.images loss.feature.scale parallel.accumulate guard.patience guard.factor"
 ).split()
 NOT_NEGATIVE = (
     "seed data.cache_mb optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight "
-    "loss.adversarial.weight loss.adversarial.gradient_penalty loss.tv.weight"
+    "loss.adversarial.weight loss.adversarial.gradient_penalty loss.tv.weight guard.rollbacks guard.watchdog"
 ).split()
 FRACTIONS = ("optimizer.b1", "optimizer.b2", "ema")  # in [0, 1)
 
@@ -146,6 +152,10 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             "config.discriminator.norm='batch': the gradient penalty of wgan-gp is per image; set it to none"
         )
+    if c.parallel.batch_norm == "replica" and c.parallel.mode == "jit":
+        raise UserError(
+            "config.parallel.batch_norm='replica': jit sees the whole batch; set parallel.mode to shard_map or pmap"
+        )
     if not any(c.loss[name].weight for name in c.loss):
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
     if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
@@ -164,14 +174,18 @@ def check_values(flat: Mapping[str, Any]) -> None:
                 raise UserError(f"config.{field}={flat[field]}: must be {wanted}")
 
 
+def course(config: ConfigDict) -> dict[str, Any]:
+    """The fields that decide the course of training, flat."""
+    free = tuple(f for f in FREE if not (f == "steps" and config.optimizer.schedule == "cosine"))
+    return {n: v for n, v in flatten(config).items() if not any(n == f or n.startswith(f + ".") for f in free)}
+
+
 def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
     """`field: saved -> new` for every field that a resumed run must not change. Pipeline auto is the saved one."""
-    free = tuple(f for f in FREE if not (f == "steps" and new.optimizer.schedule == "cosine"))
-    a, b = flatten(saved), flatten(new)
+    a, b = course(saved), course(new)
     if b.get("data.pipeline") == "auto":
         b["data.pipeline"] = a.get("data.pipeline")
-    names = [n for n in sorted(a.keys() | b.keys()) if not any(n == f or n.startswith(f + ".") for f in free)]
-    return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in names if a.get(n) != b.get(n)]
+    return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in sorted(a.keys() | b.keys()) if a.get(n) != b.get(n)]
 
 
 def to_json(config: ConfigDict) -> str:

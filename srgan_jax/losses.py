@@ -62,16 +62,18 @@ def total_variation(sr: Images) -> Scalar:
     return jnp.mean(jnp.sum(dy, axis=(1, 2, 3)) + jnp.sum(dx, axis=(1, 2, 3)))
 
 
-def discriminator_verdict(kind: str, real_logits: Logits, fake_logits: Logits) -> dict[str, Scalar]:
+def discriminator_verdict(
+    kind: str, real_logits: Logits, fake_logits: Logits, axis_name: str | None = None
+) -> dict[str, Scalar]:
     """How well D tells the two apart: means over the batch of "real" and "fake", "accuracy" and "margin".
 
     "real" and "fake" are what D says, in its kind's own terms: a probability for nonsaturating and minimax, one against
     the other side's mean for relativistic, the bare output for the others. "accuracy" is the share of both that lies
     on its side of D's threshold: a probability of 1/2, for hinge 0, for lsgan 1/2, for wgan-gp the other side's mean.
-    "margin" is mean real logit less mean fake logit.
+    "margin" is mean real logit less mean fake logit. axis_name: as in discriminator_adversarial.
     """
     real, fake = _float32(real_logits), _float32(fake_logits)
-    mean_real, mean_fake = jnp.mean(real), jnp.mean(fake)
+    mean_real, mean_fake = _mean(real, axis_name), _mean(fake, axis_name)
     against = (mean_fake, mean_real) if kind in ("relativistic", "wgan-gp") else (0.0, 0.0)
     threshold = 0.5 if kind == "lsgan" else 0.0
     right = jnp.mean(real - against[0] > threshold) + jnp.mean(fake - against[1] < threshold)
@@ -86,14 +88,16 @@ def discriminator_verdict(kind: str, real_logits: Logits, fake_logits: Logits) -
     }
 
 
-def generator_adversarial(kind: str, fake_logits: Logits, real_logits: Logits | None = None) -> Scalar:
+def generator_adversarial(
+    kind: str, fake_logits: Logits, real_logits: Logits | None = None, axis_name: str | None = None
+) -> Scalar:
     """What the generator minimises, from D's logits of any shape.
 
     nonsaturating: -log D(sr), eq. 6. minimax: log(1 - D(sr)) (Goodfellow et al. 2014, eq. 1), whose
     gradient vanishes while D is winning. lsgan: (D - 1)**2 / 2 (Mao et al. 2017, eq. 9). hinge, wgan-gp:
     -D (Lim & Ye 2017; Gulrajani et al. 2017). relativistic: the average form of Jolicoeur-Martineau 2018,
-    the only one to need `real_logits`; its means are over the logits given, under pmap or shard_map one
-    device's. Raises ValueError for another kind or missing `real_logits`.
+    the only one to need `real_logits`; axis_name as in discriminator_adversarial. Raises ValueError for another kind or
+    missing `real_logits`.
     """
     fake = _float32(fake_logits)
     if kind == "nonsaturating":
@@ -108,15 +112,18 @@ def generator_adversarial(kind: str, fake_logits: Logits, real_logits: Logits | 
         if real_logits is None:
             raise ValueError("the relativistic loss needs real_logits")
         # D's loss with real and fake exchanged.
-        return discriminator_adversarial(kind, fake, real_logits)
+        return discriminator_adversarial(kind, fake, real_logits, axis_name)
     raise _unknown("adversarial loss", kind, ADVERSARIAL_KINDS)
 
 
-def discriminator_adversarial(kind: str, real_logits: Logits, fake_logits: Logits) -> Scalar:
+def discriminator_adversarial(
+    kind: str, real_logits: Logits, fake_logits: Logits, axis_name: str | None = None
+) -> Scalar:
     """What the discriminator minimises, by the same sources as generator_adversarial.
 
     nonsaturating and minimax share -log D(hr) - log(1 - D(sr)), the negative of eq. 2. For wgan-gp, add
-    10 * gradient_penalty. Raises ValueError for another kind.
+    10 * gradient_penalty. axis_name: under pmap or shard_map the axis that the batch is divided over, for the means
+    inside the relativistic loss. Raises ValueError for another kind.
     """
     real, fake = _float32(real_logits), _float32(fake_logits)
     if kind in ("nonsaturating", "minimax"):
@@ -126,7 +133,7 @@ def discriminator_adversarial(kind: str, real_logits: Logits, fake_logits: Logit
     if kind == "hinge":
         return jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake))
     if kind == "relativistic":
-        real_excess, fake_excess = real - jnp.mean(fake), fake - jnp.mean(real)
+        real_excess, fake_excess = real - _mean(fake, axis_name), fake - _mean(real, axis_name)
         return jnp.mean(softplus(-real_excess)) + jnp.mean(softplus(fake_excess))
     if kind == "wgan-gp":
         return jnp.mean(fake) - jnp.mean(real)
@@ -154,12 +161,13 @@ def generator_terms(
     features: Callable[[Images], Images] | None,
     fake_logits: Callable[[Images], Logits] | None,
     real_logits: Logits | None = None,
+    axis_name: str | None = None,
 ) -> dict[str, Callable[[Images], Scalar]]:
     """The generator's terms as functions of sr, not yet weighted, by name in TERMS; one of weight zero is not there.
 
     hr, sr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale,
     channels}, adversarial.{kind, weight} and tv.{weight}. features: phi, images to features.
-    fake_logits: D as a function of sr. real_logits: D's of hr, for the relativistic loss.
+    fake_logits: D as a function of sr. real_logits: D's of hr, for the relativistic loss; axis_name: see there.
     Raises ValueError if a term with a weight lacks its function.
     """
     pixel, feature, adversarial = config_loss.pixel, config_loss.feature, config_loss.adversarial
@@ -174,7 +182,9 @@ def generator_terms(
     if adversarial.weight:
         if fake_logits is None:
             raise ValueError("loss.adversarial.weight is not zero, but there is no discriminator")
-        terms["adversarial"] = lambda sr: generator_adversarial(adversarial.kind, fake_logits(sr), real_logits)
+        terms["adversarial"] = lambda sr: generator_adversarial(
+            adversarial.kind, fake_logits(sr), real_logits, axis_name
+        )
     if config_loss.tv.weight:
         terms["tv"] = total_variation
     return terms
@@ -183,6 +193,12 @@ def generator_terms(
 def total(terms: Mapping[str, Scalar], weights: Mapping[str, float]) -> Scalar:
     """Sum of weight * term over `terms`; KeyError for a term without a weight."""
     return sum((weights[name] * term for name, term in terms.items()), jnp.zeros((), jnp.float32))
+
+
+def _mean(x: Array, axis_name: str | None) -> Scalar:
+    """Over the whole batch, of which x may be one device's part."""
+    mean = jnp.mean(x)
+    return jax.lax.pmean(mean, axis_name) if axis_name else mean
 
 
 def _float32(x: Array) -> Array:

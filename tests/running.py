@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ from srgan_jax.__main__ import main
 ROOT = Path(__file__).parent.parent
 
 
-def command(config: str, workdir: Path, *fields: str) -> list[str]:
-    return ["train", f"--config={ROOT}/configs/{config}.py", f"--workdir={workdir}", *(f"--config.{f}" for f in fields)]
+def command(config: str, workdir: Path, *fields: str, distributed: str = "off") -> list[str]:
+    """Without looking for a cluster: jax allows that only before its first use, and tests share a process."""
+    options = [f"--config={ROOT}/configs/{config}.py", f"--workdir={workdir}", f"--distributed={distributed}"]
+    return ["train", *options, *(f"--config.{field}" for field in fields)]
 
 
 def train(config: str, workdir: Path, *fields: str) -> None:
@@ -24,11 +27,38 @@ def train(config: str, workdir: Path, *fields: str) -> None:
 
 
 def spawn(arguments: list[str], devices: int = 1) -> subprocess.Popen:
-    """The command line in a process of its own, in its own group."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    argv = [sys.executable, "-m", "srgan_jax", *arguments]
-    return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """The command line in a process of its own."""
+    return start_all([[sys.executable, "-m", "srgan_jax", *arguments]], devices)[0]
+
+
+def start_all(commands: list[list[str]], devices: int = 1) -> list[subprocess.Popen]:
+    """Processes of so many devices each, output and errors in one pipe."""
+    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    env["PYTHONPATH"] = str(ROOT)
+    pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return [subprocess.Popen(argv, cwd=ROOT, env=env, **pipes) for argv in commands]
+
+
+def specs(processes: int) -> list[str]:
+    """What --distributed is for each of them, on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [f"127.0.0.1:{port},{processes},{i}" for i in range(processes)]
+
+
+def spawn_all(arguments: list[str], processes: int, devices: int = 1) -> list[subprocess.Popen]:
+    """One run on several processes of so many devices each. The arguments come from command(...)."""
+    plain = [argument for argument in arguments if not argument.startswith("--distributed")]
+    return [spawn([*plain, f"--distributed={spec}"], devices) for spec in specs(processes)]
+
+
+def run_all(arguments: list[str], processes: int, devices: int = 1) -> list[str]:
+    """What each printed."""
+    running = spawn_all(arguments, processes, devices)
+    outputs = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+    return outputs
 
 
 def run(arguments: list[str], devices: int = 1) -> str:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from srgan_jax import config as configs
+from srgan_jax.training import guards, parallel
 from srgan_jax.training.loop import train
 
 
@@ -11,6 +12,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="srgan train", allow_abbrev=False, description=__doc__)
     parser.add_argument("--config", required=True, help="a file of configs/, or one like it")
     parser.add_argument("--workdir", required=True, type=Path, help="the run's folder; resumed if it has checkpoints")
+    parser.add_argument(
+        "--distributed",
+        default="auto",
+        metavar="auto|off|HOST:PORT,N,I",
+        help="how several processes train together: as jax detects a cluster (TPU pod, SLURM, GKE, Open MPI), not at "
+        "all, or N processes of which this is number I, the first of them at HOST:PORT",
+    )
     args, overrides = parser.parse_known_args(argv)
-    train(configs.load(args.config, overrides), args.workdir)
+    config = configs.load(args.config, overrides)
+    parallel.start_processes(args.distributed)
+    with guards.together():
+        train(config, args.workdir)
     return 0

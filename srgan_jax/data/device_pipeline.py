@@ -62,13 +62,15 @@ def _starts(side: int, tile: int) -> list[int]:
     return [round(i * (side - tile) / (count - 1)) for i in range(count)] if count > 1 else [0]
 
 
-def crops_at(tiles: Tiles, *, seed: int, batch: Array, batch_size: int, crop: int) -> UInt8[Array, "b crop crop 3"]:
-    """Batch number `batch` (may be traced): a function of (seed, batch) and the position in the batch alone.
+def crops_at(
+    tiles: Tiles, *, seed: int, batch: Array, batch_size: int, crop: int, places: Int[Array, " b"]
+) -> UInt8[Array, "b crop crop 3"]:
+    """The crops at these places of batch number `batch` (may be traced): a function of (seed, batch, place) alone.
 
     Every tile is visited once per epoch, in an order that each epoch draws anew.
     """
     count = tiles.pixels.shape[0]
-    order, places = (jax.random.fold_in(jax.random.key(seed), purpose) for purpose in (1, 2))
+    order, corners = (jax.random.fold_in(jax.random.key(seed), purpose) for purpose in (1, 2))
 
     def cut(position: Array) -> Array:
         # epoch and place of sample number batch * batch_size + position, without its overflowing 32 bits
@@ -76,11 +78,11 @@ def crops_at(tiles: Tiles, *, seed: int, batch: Array, batch_size: int, crop: in
         extra, place = jnp.divmod(rest * (batch_size % count) + position, count)
         epoch = whole * batch_size + rest * (batch_size // count) + extra
         index = permute(place, count, jax.random.bits(jax.random.fold_in(order, epoch), (ROUNDS, 2)))
-        sample = jax.random.fold_in(jax.random.fold_in(places, batch), position)
+        sample = jax.random.fold_in(jax.random.fold_in(corners, batch), position)
         corner = jax.random.randint(sample, (2,), 0, tiles.sizes[index] - crop + 1)
         return jax.lax.dynamic_slice(tiles.pixels, (index, *corner, 0), (1, crop, crop, 3))[0]
 
-    return jax.vmap(cut)(jnp.arange(batch_size))
+    return jax.vmap(cut)(places)
 
 
 def permute(place: Array, count: int, keys: UInt32[Array, "rounds 2"]) -> Array:

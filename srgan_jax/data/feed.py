@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from srgan_jax.data import device_pipeline, host_pipeline
@@ -20,20 +23,23 @@ log = logging.getLogger(__name__)
 class Feed(NamedTuple):
     """`start(n)` yields, from call n on, what crosses to the accelerator; `crops` takes one update's crops from it.
 
-    crops(fed, i, step) runs inside jit: i is the update's number within the call, step its number in the run.
-    Where `batched`, fed is uint8[updates * k, batch, ...]; otherwise it is the same store on every call. `pipeline` is
-    host or device: their crops differ, so a run keeps to the one that it began with.
+    crops(fed, i, step, places) runs inside jit: i is the update's number within the call, step its number in the run,
+    places those of the crops in the global batch, all (None) or one device's. Where `batched`, fed is
+    uint8[updates * k, batch, ...]; otherwise it is the same store on every call. `pipeline` is host or device: their
+    crops differ, so a run keeps to the one that it began with.
     """
 
     pipeline: str
 
     start: Callable[[int], Iterator[Any]]
-    crops: Callable[[Any, int | Array, Array], Array]
+    crops: Callable[..., Array]
     batched: bool
 
 
-def make_feed(config: ConfigDict, source: Source) -> Feed:
+def make_feed(config: ConfigDict, source: Source, places: Int[np.ndarray, " b"] | None = None) -> Feed:
     """The feed of `config.data.pipeline`; k, the batches per update, is `config.discriminator.updates`.
+
+    places: in the global batch, of the crops that this process feeds; by default all.
 
     Raises:
       UserError: not one photograph can be read, or the store that is asked for cannot be written.
@@ -53,21 +59,20 @@ def make_feed(config: ConfigDict, source: Source) -> Feed:
             while True:
                 yield tiles
 
-        def cut(fed: Any, i: int | Array, step: Array) -> Array:
-            numbers = [step * k + j for j in range(k)]
-            return jnp.stack(
-                [device_pipeline.crops_at(fed, seed=seed, batch=n, batch_size=size, crop=crop) for n in numbers]
-            )
+        def cut(fed: Any, i: int | Array, step: Array, places: Array | None = None) -> Array:
+            places = jnp.arange(size) if places is None else places
+            at = partial(device_pipeline.crops_at, fed, seed=seed, batch_size=size, crop=crop, places=places)
+            return jnp.stack([at(batch=step * k + j) for j in range(k)])
 
         return Feed(pipeline, same, cut, batched=False)
 
-    dataset = host_pipeline.batches(source, seed=seed, batch_size=size, crop=crop)
+    dataset = host_pipeline.batches(source, seed=seed, batch_size=size, crop=crop, places=places)
 
     def read(call: int) -> Iterator[Any]:
         group = config.steps_per_call * k
         return host_pipeline.stream(dataset, start=call, group=group, threads=config.data.threads)
 
-    def take(fed: Any, i: int | Array, step: Array) -> Array:
+    def take(fed: Any, i: int | Array, step: Array, places: Array | None = None) -> Array:
         return fed.reshape(-1, k, *fed.shape[1:])[i]
 
     return Feed(pipeline, read, take, batched=True)

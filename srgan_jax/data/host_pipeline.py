@@ -10,13 +10,16 @@ from jaxtyping import Int, UInt8
 from srgan_jax.data.sources import Source
 
 
-def batches(source: Source, *, seed: int, batch_size: int, crop: int) -> grain.MapDataset:
-    """Random access to training batches: `batches(...)[n]` is uint8[batch, crop, crop, 3], a function of (seed, n).
+def batches(
+    source: Source, *, seed: int, batch_size: int, crop: int, places: Int[np.ndarray, " b"] | None = None
+) -> grain.MapDataset:
+    """Random access to training batches: `batches(...)[n]` is uint8[b, crop, crop, 3], a function of (seed, n).
 
-    Every photograph is visited once per epoch, in an order that each epoch draws anew; so a batch has distinct
-    photographs as long as there are enough of them.
+    places: which of the batch's crops, by default all; for the others nothing is read. Every photograph is visited once
+    per epoch, in an order that each epoch draws anew; so a batch has distinct photographs as long as there are enough.
     """
     count = len(source)
+    wanted = np.arange(batch_size) if places is None else places
 
     @lru_cache(maxsize=8)  # threads may be in several epochs at once
     def order(epoch: int) -> Int[np.ndarray, " n"]:
@@ -24,12 +27,12 @@ def batches(source: Source, *, seed: int, batch_size: int, crop: int) -> grain.M
 
     def cut(number: int) -> UInt8[np.ndarray, "b crop crop 3"]:
         corners = np.random.default_rng([seed, 2, number]).random((batch_size, 2))
-        crops = np.empty((batch_size, crop, crop, 3), np.uint8)
-        for position in range(batch_size):
-            epoch, place = divmod(number * batch_size + position, count)
+        crops = np.empty((len(wanted), crop, crop, 3), np.uint8)
+        for i, position in enumerate(wanted):
+            epoch, place = divmod(number * batch_size + int(position), count)
             image = source.photograph(int(order(epoch)[place]))
             top, left = (corners[position] * (np.array(image.shape[:2]) - crop + 1)).astype(int)
-            crops[position] = image[top : top + crop, left : left + crop]
+            crops[i] = image[top : top + crop, left : left + crop]
         return crops
 
     return grain.MapDataset.range(2**62).map(cut)

@@ -1,232 +1,188 @@
 """A whole run: build, resume, train, validate, save."""
 
-import dataclasses
-import fcntl
 import logging
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from srgan_jax import config as configs
-from srgan_jax.data.feed import make_feed
+from srgan_jax.data.feed import Feed, make_feed
 from srgan_jax.data.sources import make_source
 from srgan_jax.errors import UserError
 from srgan_jax.inference.upscale import make_upscale
-from srgan_jax.models.build import build_discriminator, build_features, build_generator
+from srgan_jax.models.build import build_features, build_generator
 from srgan_jax.provenance import code_version
-from srgan_jax.training import parallel
-from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint, load_config, load_generator
-from srgan_jax.training.state import GanState, create_state
-from srgan_jax.training.steps import make_call, make_update
+from srgan_jax.training import guards, parallel, start
+from srgan_jax.training.call import SKIPPED, STOP, make_call
+from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
+from srgan_jax.training.replay import keep_batch
+from srgan_jax.training.state import GanState, with_optimizer
+from srgan_jax.training.steps import make_update
 from srgan_jax.training.validate import Validation
 from srgan_jax.training.writers import Progress, Writer
-from srgan_jax.weights.vgg_file import digest, feature_params
+from srgan_jax.weights.vgg_file import digest
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """What stays the same however often training goes back to a checkpoint."""
+
+    config: ConfigDict
+    workdir: Path
+    layout: parallel.Layout
+    feed: Feed
+    facts: dict[str, str]
+    vgg_params: Any
+    validation: Validation | None
+    checkpoints: Checkpoints
+    watchdog: guards.Watchdog
+    stop: list[int]
 
 
 def train(config: ConfigDict, workdir: Path) -> GanState:
     """Trains to `config.steps`, from the workdir's newest checkpoint if there is one. SIGTERM or SIGINT: saves, stops.
 
     Raises:
-      UserError: before anything is written, for input that cannot work.
+      UserError: before anything is written, for input that cannot work; later, if training diverges again and again.
     """
-    _refuse_workdir(workdir)
-    mesh = parallel.make_mesh(config.batch_size)
+    start.refuse_workdir(workdir)
+    layout = parallel.make_layout(config)
     source = make_source(config.data)
-    vgg = build_features(config)
-    vgg_params = _feature_params(config)
+    vgg_params = start.load_features(config)
     facts = {"photographs": source.fingerprint, "feature weights": digest(vgg_params)}
-    vgg_params = parallel.place(vgg_params, parallel.replicated(mesh))
-    validation = Validation(config) if config.validation.every else None
-    generator = build_generator(config)
-    state = create_state(config, generator, build_discriminator(config))
-    state = parallel.place(state, parallel.replicated(mesh))
     resumed = has_checkpoint(workdir)
+    parallel.agree({"config": start.digest(config), "checkpoints": str(resumed), **facts})
+    validation = Validation(config) if config.validation.every and parallel.is_lead() else None
     if resumed:
-        config = _refuse_changes(config, workdir)
-    elif config.init_from:
-        state = _warm_start(state, config, mesh)
-    feed = make_feed(config, source)
-    config = _with_pipeline(config, feed.pipeline)
+        config = start.refuse_changes(config, workdir)
+    state = start.initial_state(config, layout, resumed)
+    feed = make_feed(config, source, layout.own_places())
+    config = start.with_field(config, "data.pipeline", feed.pipeline)
+    vgg_params = layout.enter(layout.replicate(vgg_params))
 
     with ExitStack() as stack:
-        stop = stack.enter_context(_stop_signals())
-        stack.enter_context(_lock(workdir))
+        stop = stack.enter_context(guards.stop_signals())
+        if parallel.is_lead():
+            stack.enter_context(start.lock(workdir))
+        watchdog = stack.enter_context(guards.Watchdog(config.guard.watchdog))
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
-        if resumed:
-            state, meta = checkpoints.restore(state)
-            for name, value in facts.items():
-                if meta["facts"][name] != value:
-                    raise UserError(f"--workdir={workdir}: the run began with other {name}; use another --workdir")
-        _describe(config, state, workdir)
-        meta = {"facts": facts, "config": config.to_dict(), "code": code_version()}
-        start = int(state.g.step)
-        if start >= config.steps:
-            log.info("%s is complete: step %d of %d", workdir, start, config.steps)
-            return state
-        if config.init_from and not resumed:  # from here on the other run may change
-            checkpoints.save(0, state, meta, None)
+        run = Run(config, workdir, layout, feed, facts, vgg_params, validation, checkpoints, watchdog, stop)
+        rollbacks = 0
+        while True:
+            try:
+                return _updates(run, state, rollbacks)
+            except guards.Diverged as error:
+                if error.rollbacks >= config.guard.rollbacks:
+                    raise keep_batch(run.config, source, error, workdir) from error
+                rollbacks = error.rollbacks + 1
+            state = start.initial_state(config, layout, has_checkpoint(workdir))
 
-        log.info("%s from step %d to %d", workdir, start, config.steps)
-        fed = _placed(feed.start(start // config.steps_per_call), feed.batched, mesh)
-        batch = next(fed)
-        call = make_call(config, make_update(config, vgg), feed.crops, parallel.divide(mesh))
-        began = time.monotonic()
-        call = parallel.compile_call(call, mesh, batched=feed.batched).lower(state, vgg_params, batch).compile()
-        log.info("compiled in %.1f s", time.monotonic() - began)
-        upscale = make_upscale(generator)
-        writer = stack.enter_context(closing(Writer(workdir, step=start, tensorboard=config.log.tensorboard)))
-        progress = Progress(writer, config, start)
 
-        unread = None
-        for step in range(start + config.steps_per_call, config.steps + 1, config.steps_per_call):
-            state, metrics = call(state, vgg_params, batch)
+def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
+    """From the newest checkpoint, or `state` where there is none, to the end; at a rate lowered `rollbacks` times.
+
+    Raises:
+      Diverged: too many updates in a row were not finite.
+    """
+    config, layout = run.config, run.layout
+    if has_checkpoint(run.workdir):
+        state, meta = run.checkpoints.restore(state)
+        for name, value in run.facts.items():
+            if meta["facts"][name] != value:
+                raise UserError(f"--workdir={run.workdir}: the run began with other {name}; use another --workdir")
+        rollbacks = max(rollbacks, meta.get("rollbacks", 0))
+    elif config.init_from:  # from here on the other run may change
+        run.checkpoints.save(0, state, _meta(run, 0), None)
+    if parallel.is_lead():
+        start.describe(config, state, run.workdir)
+    first = int(state.g.step)
+    if first >= config.steps:
+        log.info("%s is complete: step %d of %d", run.workdir, first, config.steps)
+        return state
+    lowered = start.with_field(
+        config, "optimizer.learning_rate", config.optimizer.learning_rate * config.guard.factor**rollbacks
+    )
+    state = layout.enter(with_optimizer(state, lowered))
+
+    log.info("%s from step %d to %d", run.workdir, first, config.steps)
+    fed = _placed(run, first // config.steps_per_call)
+    batch, flags = next(fed), (layout.flag(False), layout.flag(True))
+    update = make_update(lowered, build_features(config), layout.axis_name)
+    call = make_call(lowered, update, run.feed.crops, layout)
+    began = time.monotonic()
+    with run.watchdog.patient():
+        call = layout.jit(call, batched=run.feed.batched)
+        call = parallel.compiled(call, state, run.vgg_params, batch, flags[0])
+    log.info("compiled in %.1f s", time.monotonic() - began)
+    upscale = make_upscale(build_generator(config))
+
+    with closing(Writer(run.workdir, step=first, tensorboard=config.log.tensorboard)) as writer:
+        progress, skips = Progress(writer, config, first), guards.Skips(config.guard.patience)
+
+        def read(step: int, figures: Any) -> bool:
+            """One call's figures, which this waits for. Whether a process was told to stop."""
+            figures = layout.host(figures)
+            run.watchdog.step()
+            skipped, stop = figures.pop(SKIPPED), figures.pop(STOP)
+            progress.add(step, figures, skipped)
+            if skips.add(step, skipped):
+                raise guards.Diverged(skips.first, rollbacks, layout.leave(state))
+            return bool(stop)
+
+        unread, stopping = None, False
+        for step in range(first + config.steps_per_call, config.steps + 1, config.steps_per_call):
+            state, figures = call(state, run.vgg_params, batch, flags[bool(run.stop)])
             with progress.waiting():  # the call runs meanwhile
                 batch = next(fed)
             if unread:  # the last call's figures are fetched while this call runs
-                progress.add(*unread)
-            unread = (step, metrics)
+                stopping = read(*unread)
+            unread = (step, figures)
 
-            last = step == config.steps or bool(stop)
-            validate = validation and (step % config.validation.every == 0 or step == config.steps)
+            last = step == config.steps or stopping
+            validate = config.validation.every and (step % config.validation.every == 0 or step == config.steps)
             save = step % config.checkpoint.every == 0 or last
             if not (validate or save):
                 continue
-            progress.add(*unread)
-            unread, figures = None, None
-            with progress.paused():
-                if validation and validate:
-                    figures, picture = validation.run(upscale, state.g.test_variables())
-                    writer.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
-                    writer.image(step, "validation", picture)
-                    log.info("step %d validation %s", step, _text(figures))
-                if save:
-                    checkpoints.save(step, state, meta, figures)
-            if last:
+            stopping, unread = read(*unread) or stopping, None
+            with progress.paused(), run.watchdog.patient():
+                whole = layout.leave(state)
+                measured = _validate(run, upscale, whole, writer, step) if validate else None
+                if (save and not skips.row) or last or stopping:  # one that begins to diverge is no place to go back to
+                    run.checkpoints.save(step, whole, _meta(run, rollbacks), measured)
+            if last or stopping:
                 break
-    log.info("%s at step %d of %d", "stopped by a signal" if stop else "done", step, config.steps)
-    return state
+    log.info("%s at step %d of %d", "stopped by a signal" if stopping else "done", step, config.steps)
+    return whole
 
 
-def _refuse_workdir(workdir: Path) -> None:
-    existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UserError(f"--workdir={workdir}: {existing} is no folder that can be written to")
+def _validate(run: Run, upscale: Any, state: GanState, writer: Writer, step: int) -> dict[str, float]:
+    """The same figures on every process; the lead measures them."""
+    figures: dict[str, float] = {}
+    if run.validation:
+        figures, picture = run.validation.run(upscale, jax.tree.map(parallel.own, state.g.test_variables()))
+        writer.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
+        writer.image(step, "validation", picture)
+        log.info("step %d validation %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    return parallel.from_lead(figures)
 
 
-@contextmanager
-def _lock(workdir: Path) -> Iterator[None]:
-    """Two processes writing one run would damage it. The lock goes with the process, however it ends."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"--workdir={workdir}: another process is training there") from error
-        yield
+def _meta(run: Run, rollbacks: int) -> dict[str, Any]:
+    config = run.config.to_dict()
+    return {"facts": run.facts, "config": config, "code": code_version(), "rollbacks": rollbacks}
 
 
-def _feature_params(config: ConfigDict) -> Any:
-    feature = config.loss.feature
-    if not feature.weight:
-        return {}
-    if feature.weights != "random" and feature.weight_for != feature.origin:
-        raise UserError(
-            f"config.loss.feature.weight={feature.weight}: was chosen for weights of {feature.weight_for}, not "
-            f"{feature.origin}: set the one that `srgan calibrate` proposes, and weight_for to {feature.origin}"
-        )
-    return feature_params(config)
-
-
-def _refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The config, with the pipeline that the run began with where it asks for any."""
-    saved = load_config(workdir, "--workdir")
-    changed = configs.difference(saved, config)
-    if changed:
-        raise UserError(
-            f"--workdir={workdir} holds a run with another config: {'; '.join(changed)}; "
-            "use another --workdir, or the same values to resume"
-        )
-    return _with_pipeline(config, saved.data.pipeline)
-
-
-def _with_pipeline(config: ConfigDict, pipeline: str) -> ConfigDict:
-    """What `auto` came to belongs to the run: on another machine it might come to something else."""
-    config = config.copy_and_resolve_references()
-    config.data.pipeline = pipeline
-    return config
-
-
-def _warm_start(state: GanState, config: ConfigDict, mesh: Any) -> GanState:
-    """The generator, and its running statistics, of another run."""
-    field = "config.init_from"
-    source = load_generator(config.init_from, field=field)
-    networks = source.network, build_generator(config)
-    # as built: a run may be older than a field, and a field may be of no use to a network
-    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in networks)
-    fields = [n for n in ours if n not in ("parent", "dtype", "axis_name", "icnr")]  # which may differ
-    other = [f"generator.{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in fields if theirs.get(n) != ours[n]]
-    if other:
-        raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
-    log.info("generator from %s, step %d", config.init_from, source.step)
-    # copied, since a donated buffer may stand only once in the state
-    params, stats, ema = (
-        parallel.place(jax.tree.map(np.array, tree), parallel.replicated(mesh))
-        for tree in (source.variables["params"], source.variables["batch_stats"], source.variables["params"])
-    )
-    return state.replace(g=state.g.replace(params=params, batch_stats=stats, ema_params=ema if config.ema else None))
-
-
-def _describe(config: ConfigDict, state: GanState, workdir: Path) -> None:
-    """config.json, which makes the folder a run, and a table of all parameters."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    text = ""
-    for name, player in (("generator", state.g), ("discriminator", state.d)):
-        if player is not None:
-            log.info("%s: %s parameters", name, f"{parameter_overview.count_parameters(player.params):,}")
-            text += f"{name}\n{parameter_overview.get_parameter_overview(player.params, include_stats=False)}\n"
-    for path, content in (("parameters.txt", text), ("config.json", configs.to_json(config))):
-        partial = workdir / f"{path}.partial"
-        partial.write_text(content)
-        partial.replace(workdir / path)
-
-
-def _placed(fed: Iterator[Any], batched: bool, mesh: Any) -> Iterator[Any]:
-    """On the devices: each batch as it comes, divided; or the one store, once, on each."""
-    if batched:
-        yield from (parallel.place(batch, parallel.over_batch(mesh)) for batch in fed)
-    store = parallel.place(next(fed), parallel.replicated(mesh))
+def _placed(run: Run, call: int) -> Iterator[Any]:
+    """On the devices, from this call on: each batch as it comes, divided; or the one store, once, on each."""
+    fed = run.feed.start(call)
+    if run.feed.batched:
+        yield from (run.layout.feed(batch, batched=True) for batch in fed)
+    store = run.layout.feed(next(fed), batched=False)
     while True:
         yield store
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that SIGTERM or SIGINT puts its number into; a second signal ends the process at once."""
-    received: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        received.append(number)
-        log.warning("signal %d: saving after this step (again: stop at once)", number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _text(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

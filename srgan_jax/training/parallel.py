@@ -1,59 +1,208 @@
-"""Where arrays live. The only file that names a mesh: one axis, `data`, over all devices of all processes."""
+"""Processes, devices and where arrays live. The only file that names a mesh: one axis, `data`, over all devices."""
 
+import json
+import logging
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
 from srgan_jax.ops.conv import compiler_options
 
+AXIS = "data"
+HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for dead, and the others end
 
-def make_mesh(batch_size: int, devices: int = 0) -> Mesh:
-    """A mesh over the first `devices` devices (0 = all).
+
+def start_processes(spec: str) -> None:
+    """Joins this process with the others of the run: `auto`, `off` or HOST:PORT,N,I. Before anything else touches jax.
+
+    auto: what jax detects (TPU pod, SLURM, GKE, Open MPI); one process where it detects nothing.
 
     Raises:
-      UserError: the global batch does not divide by their number.
+      UserError: another spec, or the others cannot be reached.
     """
-    chosen = jax.devices()[: devices or None]
-    if batch_size % len(chosen):
-        raise UserError(f"config.batch_size={batch_size}: not divisible by the {len(chosen)} devices")
-    return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+    join = partial(jax.distributed.initialize, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT)
+    if spec == "off":
+        return
+    try:
+        if spec == "auto":
+            try:
+                join()
+            except ValueError as error:
+                if "coordinator_address" not in str(error):  # which is how jax says that it detects no cluster
+                    raise
+        else:
+            found = re.fullmatch(r"(\S+:\d+),(\d+),(\d+)", spec)
+            if not found or int(found[3]) >= int(found[2]):
+                raise UserError(f"--distributed={spec}: must be auto, off or HOST:PORT,N,I with I from 0 to N - 1")
+            join(found[1], int(found[2]), int(found[3]))
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"--distributed={spec}: the processes did not find each other ({reason})") from error
+    if not is_lead():  # what one process says of the run, all would
+        logging.getLogger("srgan_jax").setLevel(logging.ERROR)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec())
+def is_lead() -> bool:
+    """Whether this is the process that logs, validates and writes."""
+    return jax.process_index() == 0
 
 
-def over_batch(mesh: Mesh) -> NamedSharding:
-    """For [k, batch, ...]: each device holds its part of the batch."""
-    return NamedSharding(mesh, PartitionSpec(None, "data"))
+def agree(facts: dict[str, str]) -> None:
+    """Compares what all processes must have in common.
 
-
-def place(tree: Any, sharding: NamedSharding) -> Any:
-    """Host arrays, the same or this process's share, as global arrays."""
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
-
-
-def compile_call(call: Callable, mesh: Mesh, *, batched: bool) -> jax.stages.Wrapped:
-    """jit with the state donated; the fed batch is divided over the devices, everything else is on each.
-
-    With these shardings XLA inserts the all-reduces, so that gradients, batch statistics and losses are those of
-    the global batch on any number of devices.
+    Raises:
+      UserError: on every process, if one of them has something else.
     """
-    everywhere = replicated(mesh)
-    fed = over_batch(mesh) if batched else everywhere
-    return jax.jit(
-        call,
-        in_shardings=(everywhere, everywhere, fed),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-        compiler_options=compiler_options(),
-    )
+    if jax.process_count() == 1:
+        return
+    for name, value in facts.items():
+        mine = np.frombuffer(value.encode()[:64].ljust(64), np.uint8)
+        everyones = np.asarray(multihost_utils.process_allgather(mine))
+        others = np.flatnonzero((everyones != everyones[0]).any(axis=1))
+        if others.size:
+            raise UserError(f"--distributed: process {others[0]} has other {name} than process 0; start all alike")
 
 
-def divide(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
-    """Keeps crops [k, batch, ...] that were cut inside jit divided over the devices."""
-    return lambda crops: jax.lax.with_sharding_constraint(crops, over_batch(mesh))
+def from_lead(figures: dict[str, float]) -> dict[str, float]:
+    """The lead's, on every process. Waits for all."""
+    if jax.process_count() == 1:
+        return figures
+    mine = np.frombuffer(json.dumps(figures).encode().ljust(4096), np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one update is spread: `mode` decides who inserts the all-reduces, XLA (jit) or the update (the others).
+
+    Under jit the update sees the global batch; under pmap and shard_map it sees one device's part of it, and takes
+    means over `axis_name`.
+    """
+
+    mesh: Mesh
+    mode: str  # jit | pmap | shard_map
+    batch_size: int  # global
+
+    @property
+    def axis_name(self) -> str | None:
+        return None if self.mode == "jit" else AXIS
+
+    @property
+    def everywhere(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def over_batch(self) -> NamedSharding:
+        """For [k, batch, ...]."""
+        return NamedSharding(self.mesh, PartitionSpec(None, AXIS))
+
+    def places(self) -> Int[Array, " b"]:
+        """Inside the update: the places in the global batch of the crops that it sees."""
+        if self.mode == "jit":
+            return jnp.arange(self.batch_size)
+        share = self.batch_size // self.mesh.size
+        return jax.lax.axis_index(AXIS) * share + jnp.arange(share)
+
+    def own_places(self) -> Int[np.ndarray, " b"]:
+        """Outside: the places in the global batch that this process feeds, in the order in which it feeds them."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        slices = sharding.addressable_devices_indices_map((self.batch_size,)).values()
+        starts = sorted({s[0].start or 0 for s in slices if s})
+        return np.concatenate([start + np.arange(self.batch_size // self.mesh.size) for start in starts])
+
+    def divide(self, crops: Array) -> Array:
+        """Keeps crops [k, batch, ...] that were cut under jit divided over the devices."""
+        return jax.lax.with_sharding_constraint(crops, self.over_batch) if self.mode == "jit" else crops
+
+    def replicate(self, tree: Any) -> Any:
+        """Host arrays, the same on every process, as global arrays that are whole on each device."""
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self.everywhere, np.asarray(x)), tree)
+
+    def enter(self, tree: Any) -> Any:
+        """From global arrays to what the compiled call takes: itself, but for pmap: a copy per device."""
+        if self.mode != "pmap":
+            return tree
+        count = len(self.mesh.local_devices)
+        return jax.tree.map(lambda x: np.broadcast_to(own(x), (count, *x.shape)), tree)
+
+    def leave(self, tree: Any) -> Any:
+        """The way back."""
+        return self.replicate(self.host(tree)) if self.mode == "pmap" else tree
+
+    def host(self, tree: Any) -> Any:
+        """What the call returned, as numpy arrays; waits for it."""
+        if self.mode == "pmap":
+            return jax.tree.map(lambda x: own(x).reshape(x.shape[1:]), tree)
+        return jax.tree.map(own, tree)
+
+    def feed(self, fed: Any, *, batched: bool) -> Any:
+        """What a Feed yields, on the devices: each its part if `batched`, else the whole on each."""
+        if not batched:
+            return self.enter(self.replicate(fed))
+        if self.mode == "pmap":
+            k, share, *image = fed.shape
+            return fed.reshape(k, len(self.mesh.local_devices), -1, *image).swapaxes(0, 1)
+        return jax.make_array_from_process_local_data(self.over_batch, fed)
+
+    def flag(self, raised: bool) -> Any:
+        """A 0 or 1 from each device; the call adds them up, so that all processes learn of one's signal together."""
+        ones = np.full(len(self.mesh.local_devices), raised, np.int32)
+        if self.mode == "pmap":
+            return ones[:, None]
+        return jax.make_array_from_process_local_data(NamedSharding(self.mesh, PartitionSpec(AXIS)), ones)
+
+    def jit(self, call: Callable, *, batched: bool) -> Any:
+        """call(state, feature_params, fed, flag) -> (state, figures) spread over the devices, the state donated.
+
+        jit: with these shardings XLA inserts the all-reduces, so that gradients, batch statistics and losses are those
+        of the global batch on any number of devices.
+        """
+        if self.mode == "pmap":
+            return jax.pmap(call, AXIS, donate_argnums=0, devices=list(self.mesh.devices.flat))
+        everywhere, fed = PartitionSpec(), PartitionSpec(None, AXIS) if batched else PartitionSpec()
+        arguments, results = (everywhere, everywhere, fed, PartitionSpec(AXIS)), (everywhere, everywhere)
+        if self.mode == "shard_map":
+            # unchecked: gradients then are each device's own, as under pmap, and the update takes their mean
+            call = jax.shard_map(call, mesh=self.mesh, in_specs=arguments, out_specs=results, check_vma=False)
+        return jax.jit(
+            call,
+            in_shardings=tuple(NamedSharding(self.mesh, spec) for spec in arguments),
+            out_shardings=tuple(NamedSharding(self.mesh, spec) for spec in results),
+            donate_argnums=0,
+            compiler_options=compiler_options(),
+        )
+
+
+def compiled(call: Any, *arguments: Any) -> Callable:
+    """What Layout.jit gave, compiled for these arguments; under pmap, which cannot on several processes, as it is."""
+    return call.lower(*arguments).compile() if isinstance(call, jax.stages.Wrapped) else call
+
+
+def own(x: jax.Array) -> np.ndarray:
+    """The copy, or part, of a global array that this process's first device has, on the host."""
+    return np.asarray(x.addressable_data(0))
+
+
+def make_layout(config: ConfigDict) -> Layout:
+    """Over all devices of all processes.
+
+    Raises:
+      UserError: the global batch does not divide by their number times config.parallel.accumulate.
+    """
+    devices, parts = jax.devices(), config.parallel.accumulate
+    if config.batch_size % (len(devices) * parts):
+        what = f"the {len(devices)} devices" + (f" times config.parallel.accumulate={parts}" if parts > 1 else "")
+        raise UserError(f"config.batch_size={config.batch_size}: not divisible by {what}")
+    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    return Layout(mesh, config.parallel.mode, config.batch_size)

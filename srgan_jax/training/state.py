@@ -49,27 +49,44 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     return lambda step: base(step) * jnp.minimum(1.0, (step + 1) / o.warmup)
 
 
+def optimizers(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """G's and D's. Their states depend on the config's optimizer.name, not on the rate."""
+    o, rate = config.optimizer, learning_rate(config)
+    k = config.discriminator.updates  # D counts k updates for each of G's
+
+    def make(schedule: optax.Schedule) -> optax.GradientTransformation:
+        return optax.sgd(schedule) if o.name == "sgd" else optax.adam(schedule, b1=o.b1, b2=o.b2, eps=o.eps)
+
+    return make(rate), make(lambda n: rate(n // k))
+
+
+def with_optimizer(state: GanState, config: ConfigDict) -> GanState:
+    """The same state going on with the config's rate."""
+    for_g, for_d = optimizers(config)
+    return GanState(state.g.replace(tx=for_g), state.d and state.d.replace(tx=for_d))
+
+
 def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Module | None) -> GanState:
     """The state at step 0, a function of the config and its seed."""
-    rate = learning_rate(config)
+    for_g, for_d = optimizers(config)
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), INIT))
 
-    def player(network: nn.Module, key: jax.Array, side: int, schedule: optax.Schedule, ema: bool) -> TrainState:
+    def player(
+        network: nn.Module, key: jax.Array, side: int, optimizer: optax.GradientTransformation, ema: bool
+    ) -> TrainState:
         init = jax.jit(network.init, static_argnames="train")
         variables = init(key, jnp.zeros((1, side, side, 3)), train=False)
-        o = config.optimizer
         state = TrainState.create(
             apply_fn=network.apply,
             params=variables["params"],
-            tx=optax.adam(schedule, b1=o.b1, b2=o.b2, eps=o.eps),
+            tx=optimizer,
             batch_stats=variables.get("batch_stats", {}),
             # a copy: the state is donated, and one buffer cannot be given away twice
             ema_params=jax.tree.map(jnp.copy, variables["params"]) if ema else None,
         )
         return state.replace(step=jnp.zeros((), jnp.int32))
 
-    g = player(generator, key_g, config.data.crop // config.scale, rate, config.ema > 0)
+    g = player(generator, key_g, config.data.crop // config.scale, for_g, config.ema > 0)
     if discriminator is None:
         return GanState(g, None)
-    k = config.discriminator.updates  # D counts k updates for each of G's
-    return GanState(g, player(discriminator, key_d, config.data.crop, lambda n: rate(n // k), False))
+    return GanState(g, player(discriminator, key_d, config.data.crop, for_d, False))

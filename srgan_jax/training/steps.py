@@ -1,7 +1,7 @@
-"""The whole update: discriminator, generator, averages. Pure, and ignorant of devices."""
+"""The whole update: discriminator, generator, averages. Pure, and ignorant of devices but for the axis of means."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,65 +13,91 @@ from srgan_jax import losses
 from srgan_jax.data import prepare
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.color import colour_drift
-from srgan_jax.training.state import AUGMENT, GanState, TrainState, learning_rate
+from srgan_jax.training.state import GanState, TrainState, learning_rate
 
 Metrics = dict[str, Array]
 GRADIENT = "_grad_norm"  # g/TERM_grad_norm: of weight * term, at the generator's output
 Update = Callable[[GanState, Any, dict[str, Array], Array], tuple[GanState, Metrics]]
 
 
-def forward(player: TrainState, params: Any, images: Array) -> tuple[Array, Any]:
+class Crops(NamedTuple):
+    """What one forward pass takes; or several of it, stacked, one for each part that gradients are summed over."""
+
+    lr: Array  # [b, l, l, 3], [0, 1]
+    hr: Array  # [b, s, s, 3], [-1, 1]
+    mix: Array  # [b], uniform in [0, 1): for wgan-gp
+
+
+def forward(player: TrainState, params: Any, images: Array, stats: Any = None) -> tuple[Array, Any]:
     """(output, new running statistics) in training mode, where BatchNorm uses the batch's own statistics."""
-    variables = {"params": params, "batch_stats": player.batch_stats}
+    variables = {"params": params, "batch_stats": player.batch_stats if stats is None else stats}
     out, changed = player.apply_fn(variables, images, train=True, mutable=["batch_stats"])
     return out, changed.get("batch_stats", {})
 
 
-def update_discriminator(
-    config: ConfigDict, d: TrainState, sr: Array, hr: Array, key: Array
-) -> tuple[TrainState, Metrics]:
-    """D's step on real and generated images, in separate batches as in the paper."""
+def discriminator_gradient(
+    config: ConfigDict, d: TrainState, stats: Any, sr: Array, crops: Crops, axis_name: str | None
+) -> tuple[Any, tuple[Any, Metrics]]:
+    """(new running statistics, (gradient, figures)) of D on real and generated images, apart as in the paper."""
     adversarial = config.loss.adversarial
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Any, Array, Array]]:
-        real, stats = forward(d, params, hr)
-        fake, stats = forward(d.replace(batch_stats=stats), params, sr)
-        loss = losses.discriminator_adversarial(adversarial.kind, real, fake)
+        real, after = forward(d, params, crops.hr, stats)
+        fake, after = forward(d, params, sr, after)
+        loss = losses.discriminator_adversarial(adversarial.kind, real, fake, axis_name)
         if adversarial.kind == "wgan-gp":
-            mix = jax.random.uniform(key, hr.shape[:1])
-            penalty = losses.gradient_penalty(lambda x: forward(d, params, x)[0], hr, sr, mix)
+            penalty = losses.gradient_penalty(lambda x: forward(d, params, x)[0], crops.hr, sr, crops.mix)
             loss += adversarial.gradient_penalty * penalty
-        return loss, (stats, real, fake)
+        return loss, (after, real, fake)
 
-    (loss, (stats, real, fake)), grads = jax.value_and_grad(loss_fn, has_aux=True)(d.params)
-    verdict = losses.discriminator_verdict(adversarial.kind, real, fake)
-    metrics = {"d/loss": loss, "d/grad_norm": optax.tree.norm(grads)}
-    metrics |= {f"d/{name}": value for name, value in verdict.items()}
-    return d.apply_gradients(grads=grads, batch_stats=stats), metrics
+    (loss, (after, real, fake)), grads = jax.value_and_grad(loss_fn, has_aux=True)(d.params)
+    verdict = losses.discriminator_verdict(adversarial.kind, real, fake, axis_name)
+    return after, (grads, {"d/loss": loss} | {f"d/{name}": value for name, value in verdict.items()})
 
 
-def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
+def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = None) -> Update:
     """update(state, feature_params, batch, key) -> (state, metrics).
 
-    batch["hr"]: uint8[k, B, crop, crop, 3], k = D's updates per generator update, each on its own crops.
-    batch["position"]: int32[B], each crop's place in the global batch.
+    batch["hr"]: uint8[k, b, crop, crop, 3], k = D's updates per generator update, each on its own crops.
+    batch["position"]: int32[b], each crop's place in the global batch.
+    axis_name: under pmap and shard_map, the axis over which the batch is divided and means are taken.
     """
     weights = {name: config.loss[name].weight for name in losses.TERMS}
     rate = learning_rate(config)
+    single = config.parallel.accumulate == 1
+    statistics_differ = axis_name and config.parallel.batch_norm == "replica"
+
+    def across(stats: Any, tree: Any) -> tuple[Any, Any]:
+        """Means over the devices, where XLA does not see them itself."""
+        if statistics_differ:
+            stats, tree = jax.lax.pmean((stats, tree), axis_name)
+        elif axis_name:
+            tree = jax.lax.pmean(tree, axis_name)
+        return stats, tree
 
     def update(state: GanState, feature_params: Any, batch: dict[str, Array], key: Array) -> tuple[GanState, Metrics]:
         g, d = state.g, state.d
         metrics: Metrics = {}
-        lr, hr, key_d = _crops(config, batch, 0, key)
-        for i in range(1, len(batch["hr"])):  # D's updates before the last: G only provides
-            assert d is not None
-            d, metrics = update_discriminator(config, d, forward(g, g.params, lr)[0], hr, key_d)
-            lr, hr, key_d = _crops(config, batch, i, key)
 
-        # The generator's one forward: D learns from its output, and G's gradient goes back through it.
-        sr, backward, g_stats = jax.vjp(lambda params: forward(g, params, lr), g.params, has_aux=True)
-        if d is not None:
-            d, metrics = update_discriminator(config, d, sr, hr, key_d)
+        def generate(lr: Array, stats: Any) -> tuple[Array, Callable, Any]:
+            return jax.vjp(lambda params: forward(g, params, lr, stats), g.params, has_aux=True)
+
+        for i in range(len(batch["hr"])):  # before the last, G only provides
+            parts = _crops(config, batch, i, key)
+            # In one part the generator's one forward serves both: D learns from it, G's gradient goes back through it.
+            made = generate(parts.lr[0], g.batch_stats) if single and i == len(batch["hr"]) - 1 else None
+            if d is None:
+                continue
+
+            def d_part(
+                stats: Any, crops: Crops, d: TrainState = d, made: Any = made
+            ) -> tuple[Any, tuple[Any, Metrics]]:
+                sr = made[0] if made else forward(g, g.params, crops.lr)[0]
+                return discriminator_gradient(config, d, stats, sr, crops, axis_name)
+
+            stats, (grads, metrics) = across(*_over(d_part, d.batch_stats, parts))
+            metrics["d/grad_norm"] = optax.tree.norm(grads)
+            d = d.apply_gradients(grads=grads, batch_stats=stats)
 
         def phi(images: Array) -> Array:
             return vgg.apply({"params": feature_params}, images)  # type: ignore[union-attr, return-value]
@@ -80,23 +106,34 @@ def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
             return forward(d, d.params, images)[0]  # type: ignore[arg-type, union-attr]
 
         relativistic = config.loss.adversarial.kind == "relativistic" and d is not None
-        terms = losses.generator_terms(
-            hr,
-            config_loss=config.loss,
-            features=phi if vgg else None,
-            fake_logits=logits if d else None,
-            real_logits=logits(hr) if relativistic else None,
-        )
-        values, gradients = {}, {}  # of each term at the generator's output, so that its part in the whole can be seen
-        for name, term in terms.items():
-            values[name], gradient = jax.value_and_grad(term)(sr)
-            gradients[name] = weights[name] * gradient
-        (grads,) = backward(sum(gradients.values()))
+
+        def g_part(stats: Any, crops: Crops) -> tuple[Any, tuple[Any, Metrics, Metrics]]:
+            sr, backward, stats = made or generate(crops.lr, stats)
+            terms = losses.generator_terms(
+                crops.hr,
+                config_loss=config.loss,
+                features=phi if vgg else None,
+                fake_logits=logits if d else None,
+                real_logits=logits(crops.hr) if relativistic else None,
+                axis_name=axis_name,
+            )
+            values, gradients = {}, {}  # of each term at G's output, so that its part in the whole can be seen
+            for name, term in terms.items():
+                values[name], gradient = jax.value_and_grad(term)(sr)
+                gradients[name] = weights[name] * gradient
+            (grads,) = backward(sum(gradients.values()))
+            squares = {name: jnp.sum(gradient**2) for name, gradient in gradients.items()}
+            return stats, (grads, squares, values | {"colour_drift": colour_drift(sr, crops.hr)})
+
+        stats, (grads, squares, values) = across(*_over(g_part, g.batch_stats, parts))
+        drift = values.pop("colour_drift")
         metrics |= {"g/loss": losses.total(values, weights), "g/grad_norm": optax.tree.norm(grads)}
         metrics |= {f"g/{name}": value for name, value in values.items()}
-        metrics |= {f"g/{name}{GRADIENT}": optax.tree.norm(gradient) for name, gradient in gradients.items()}
-        metrics |= {"g/learning_rate": rate(g.step), "g/colour_drift": colour_drift(sr, hr)}
-        g = g.apply_gradients(grads=grads, batch_stats=g_stats)
+        # each part's loss is a mean over its own images: of the whole batch's it is 1 / pieces
+        pieces = config.parallel.accumulate * (jax.lax.axis_size(axis_name) if axis_name else 1)
+        metrics |= {f"g/{name}{GRADIENT}": jnp.sqrt(square / pieces) for name, square in squares.items()}
+        metrics |= {"g/learning_rate": rate(g.step), "g/colour_drift": drift}
+        g = g.apply_gradients(grads=grads, batch_stats=stats)
         if g.ema_params is not None:
             g = g.replace(ema_params=optax.incremental_update(g.params, g.ema_params, 1 - config.ema))
         return GanState(g, d), metrics
@@ -104,39 +141,46 @@ def make_update(config: ConfigDict, vgg: VGG | None) -> Update:
     return update
 
 
-def _crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> tuple[Array, Array, Array]:
-    """(lr, hr, a key to spare) of the i-th set of crops."""
-    key_augment, key_d = jax.random.split(jax.random.fold_in(key, i))
-    hr = batch["hr"][i]
-    if config.data.augment:
-        hr = prepare.augment(hr, batch["position"], key_augment)
-    lr, hr = prepare.prepare(hr, scale=config.scale, boundary=config.data.boundary)
-    return lr, hr, key_d
+def _crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> Crops:
+    """The i-th set of crops in [accumulate, b / accumulate, ...].
 
-
-def make_call(config: ConfigDict, update: Update, crops: Callable, divide: Callable) -> Callable:
-    """call(state, feature_params, fed) -> (state, mean metrics): `config.steps_per_call` updates in one program.
-
-    crops(fed, i, step) gives one update's crops, divide keeps them spread over the devices.
+    A part takes every accumulate-th crop: the same ones on any number of devices, and as many of each device's own.
     """
-    count = config.steps_per_call
+    key_augment, key_mix = jax.random.split(jax.random.fold_in(key, i))
+    hr, position = batch["hr"][i], batch["position"]
+    if config.data.augment:
+        hr = prepare.augment(hr, position, key_augment)
+    lr, hr = prepare.prepare(hr, scale=config.scale, boundary=config.data.boundary)
+    mix = jax.vmap(lambda place: jax.random.uniform(jax.random.fold_in(key_mix, place)))(position)
+    parts = config.parallel.accumulate
+    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), Crops(lr, hr, mix))
 
-    def one(state: GanState, feature_params: Any, fed: Any, i: int | Array) -> tuple[GanState, Metrics]:
-        step = state.g.step
-        batch = {"hr": divide(crops(fed, i, step)), "position": jnp.arange(config.batch_size)}
-        stream = jax.random.fold_in(jax.random.key(config.seed), AUGMENT)
-        return update(state, feature_params, batch, jax.random.fold_in(stream, step))
 
-    def looped(state: GanState, feature_params: Any, fed: Any) -> tuple[GanState, Metrics]:
-        state, metrics = jax.lax.scan(lambda s, i: one(s, feature_params, fed, i), state, jnp.arange(count))
-        return state, jax.tree.map(jnp.mean, metrics)
+def _over(function: Callable, stats: Any, parts: Crops) -> tuple[Any, Any]:
+    """function(stats, part) -> (stats, tree) over the parts in turn: the last stats, the mean of the trees."""
+    first = jax.tree.map(lambda x: x[0], parts)
+    count = len(parts.lr)
+    if count == 1:
+        return function(stats, first)
 
-    def unrolled(state: GanState, feature_params: Any, fed: Any) -> tuple[GanState, Metrics]:
-        history = []
-        for i in range(count):
-            state, metrics = one(state, feature_params, fed, i)
-            history.append(metrics)
-        return state, jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *history)
+    def add(carry: tuple[Any, Any], part: Crops) -> tuple[tuple[Any, Any], None]:
+        stats, total = carry
+        stats, tree = function(stats, part)
+        return (stats, jax.tree.map(jnp.add, total, tree)), None
 
-    # XLA:CPU runs a convolution's weight gradient inside any loop, even of one turn, naively: far slower
-    return unrolled if count == 1 or jax.default_backend() == "cpu" else looped
+    carry = stats, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, stats, first)[1])
+    if unrolls():
+        for j in range(count):
+            # what the next part waits for, so that the memory of this one is free by then: XLA:CPU heeds no barrier
+            done = 0 * jnp.ravel(jax.tree.leaves(carry[1])[0])[0]
+            part = jax.tree.map(lambda x: x[j] + done, parts)  # noqa: B023
+            carry, _ = add(carry, part)
+    else:
+        carry, _ = jax.lax.scan(add, carry, parts)
+    stats, total = carry
+    return stats, jax.tree.map(lambda x: x / count, total)
+
+
+def unrolls() -> bool:
+    """XLA:CPU runs a convolution's weight gradient inside any loop, even of one turn, naively: far slower."""
+    return jax.default_backend() == "cpu"

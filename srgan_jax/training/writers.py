@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,13 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from srgan_jax.data.images import write_png
-from srgan_jax.errors import UserError
+from srgan_jax.training.parallel import is_lead
 from srgan_jax.training.steps import GRADIENT
 
 log = logging.getLogger(__name__)
@@ -27,10 +25,15 @@ PATIENCE = 1000  # ... if it stays there for so many updates
 
 
 class Writer:
-    """Opened at `step`: lines of later steps, written by a run that was then killed, are dropped."""
+    """Opened at `step`: lines of later steps, written by a run that was then killed, are dropped.
+
+    Of several processes the lead writes; the others' writers do nothing.
+    """
 
     def __init__(self, workdir: Path, *, step: int, tensorboard: bool) -> None:
-        self.workdir = workdir
+        self.workdir, self.lines, self.board = workdir, None, None
+        if not is_lead():
+            return
         path = workdir / "metrics.jsonl"
         kept = []
         for line in path.read_text().splitlines() if path.exists() else []:
@@ -42,13 +45,14 @@ class Writer:
         partial.write_text("".join(line + "\n" for line in kept))
         partial.replace(path)
         self.lines = path.open("a")
-        self.board = None
         if tensorboard:
             from tensorboardX import SummaryWriter
 
             self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
+        if not self.lines:
+            return
         self.lines.write(json.dumps({"step": step, **values}) + "\n")
         self.lines.flush()
         if self.board:
@@ -61,7 +65,8 @@ class Writer:
             self.board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        self.lines.close()
+        if self.lines:
+            self.lines.close()
         if self.board:
             self.board.close()
 
@@ -71,7 +76,8 @@ class Progress:
 
     def __init__(self, writer: Writer, config: ConfigDict, step: int) -> None:
         self.writer, self.config = writer, config
-        self.step, self.sums, self.count = step, {}, 0  # type: tuple[int, dict[str, float], int]
+        self.step, self.sums = step, {}  # type: tuple[int, dict[str, float]]
+        self.count, self.skipped = 0, 0
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
         self.first, self.watched = True, deque()  # type: tuple[bool, deque[float]]
 
@@ -89,35 +95,30 @@ class Progress:
         yield
         self.away += time.monotonic() - start
 
-    def add(self, step: int, metrics: dict[str, Any]) -> None:
-        """One call's figures, still on the device; every `log.every` steps a line.
-
-        Raises:
-          UserError: one is not finite. What is saved is from before.
-        """
-        metrics = jax.device_get(metrics)
+    def add(self, step: int, metrics: dict[str, np.ndarray], skipped: np.ndarray) -> None:
+        """One call's figures, means over its updates that were not skipped; every `log.every` steps a line."""
+        whole = len(skipped) - int(skipped.sum())
+        self.count += whole
+        self.skipped += int(skipped.sum())
         for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise UserError(f"{name} is {value} at step {step}: training has diverged; lower the learning rate")
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        self.count += 1
-        if self.first:
+            self.sums[name] = self.sums.get(name, 0.0) + float(value) * whole
+        if whole and self.first:
             log.info("%s", shares(metrics))
             self.first = False
-        if "d/accuracy" in metrics:
+        if whole and "d/accuracy" in metrics:
             self._watch(step, float(metrics["d/accuracy"]))
         if step % self.config.log.every:
             return
         seconds = max(time.monotonic() - self.began - self.away, 1e-9)
         rate = (step - self.step) / seconds
-        values = {name: total / self.count for name, total in self.sums.items()}
+        values = {name: total / self.count for name, total in self.sums.items() if self.count}
         waited = 100 * self.waited / seconds
         speed = {
             "step_per_s": rate,
             "images_per_s": rate * self.config.batch_size,
             "data_wait_percent": waited,
         }
-        self.writer.scalars(step, values | speed)
+        self.writer.scalars(step, values | speed | {"skipped": self.skipped})
         left = timedelta(seconds=round((self.config.steps - step) / rate))
         shown = {name: value for name, value in values.items() if not name.endswith(GRADIENT)}
         losses = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
@@ -126,7 +127,7 @@ class Progress:
             *(step, self.config.steps, 100 * step / self.config.steps),
             *(rate, speed["images_per_s"], left, waited, losses),
         )
-        self.step, self.sums, self.count = step, {}, 0
+        self.step, self.sums, self.count, self.skipped = step, {}, 0, 0
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
 
     def _watch(self, step: int, accuracy: float) -> None:

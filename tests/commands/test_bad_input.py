@@ -83,12 +83,18 @@ def test_train_refuses_a_workdir_in_use(tmp_path, capsys):
         assert "another process is training there" in refusal(capsys, command("tiny", tmp_path / "run"))
 
 
-def test_training_that_diverges_stops_and_saves_nothing(tmp_path, capsys):
+def test_training_that_diverges_stops_and_says_how_to_look_at_it(tmp_path, capsys):
+    run = tmp_path / "run"
     fields = ("optimizer.learning_rate=1e30", "generator.norm=none", "validation.every=0", "checkpoint.every=10")
     capsys.readouterr()
-    assert main(command("tiny", tmp_path / "run", *fields)) == 2
-    assert "lower the learning rate" in capsys.readouterr().err.splitlines()[-1]
-    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    assert main(command("tiny", run, *fields, "guard.patience=2", "guard.rollbacks=1")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "training diverged again at update 1" in last and f"srgan replay --workdir {run}" in last
+    assert not any((run / "checkpoints").iterdir())
+    assert main(["replay", f"--workdir={run}"]) == 0
+    figures = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
+    assert figures["step"] == "1" and figures["g/loss"] in ("nan", "inf")
+    assert main(["replay", f"--workdir={tmp_path}"]) == 2
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path, run):

@@ -89,10 +89,13 @@ def test_permute_sends_every_place_everywhere_alike():
 
 
 @functools.cache
-def cutter(seed, batch_size=6):
-    return jax.jit(
-        lambda tiles, batch: device_pipeline.crops_at(tiles, seed=seed, batch=batch, batch_size=batch_size, crop=16)
-    )
+def cutter(seed, batch_size=6, places=None):
+    places = jnp.arange(batch_size) if places is None else places
+    return jax.jit(functools.partial(_cut, seed=seed, batch_size=batch_size, places=places))
+
+
+def _cut(tiles, batch, **fixed):
+    return device_pipeline.crops_at(tiles, batch=batch, crop=16, **fixed)
 
 
 def crops(tiles, batch, seed=0):

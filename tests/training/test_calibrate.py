@@ -81,7 +81,14 @@ def test_training_accepts_the_proposal_and_nothing_less(files, tmp_path, capsys)
     fields += ["--config.loss.feature.origin=torchvision", f"--config={ROOT}/configs/tiny.py"]
     assert main(["calibrate", *fields, f"--reference={files['caffe']}", "--batches=1"]) == 0
     proposal = capsys.readouterr().out.splitlines()[-1].split()
-    train = ["train", *fields, "--config.steps=2", "--config.checkpoint.every=2", "--config.validation.every=0"]
+    train = [
+        "train",
+        "--distributed=off",
+        *fields,
+        "--config.steps=2",
+        "--config.checkpoint.every=2",
+        "--config.validation.every=0",
+    ]
     assert main([*train, f"--workdir={tmp_path}/a"]) == 2
     assert "was chosen for weights of caffe, not torchvision" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()

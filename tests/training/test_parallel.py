@@ -1,31 +1,176 @@
-"""One device or four: the same update."""
+"""One device, several, several processes; one call or a batch in parts: the same update."""
 
+import json
+import sys
+
+import jax
 import numpy as np
 import pytest
-from running import command, leaves, logged, run, spawn
+from running import ROOT, command, leaves, logged, run, run_all, spawn, specs, start_all
+from test_steps import made, some_batch
 
-from srgan_jax.training.checkpoint import load_generator
+from configs import tiny, tiny_gan
+from srgan_jax import config as configs
+from srgan_jax.errors import UserError
+from srgan_jax.training import parallel, steps
+
+# plain gradient descent: Adam hides a gradient's scale
+SGD = (
+    *("steps=5", "checkpoint.every=5", "validation.every=0", "log.every=1", "log.tensorboard=False", "batch_size=8"),
+    *("optimizer.name=sgd", "optimizer.learning_rate=0.02"),
+)
+NORMS = ("g/grad_norm", "d/grad_norm", "g/adversarial_grad_norm", "g/pixel_grad_norm")
+
+
+def distance(a, b):
+    """Of the parameters and statistics of two runs, relative."""
+    first, second = leaves(a), leaves(b)
+    assert first.keys() == second.keys()
+    names = [name for name in first if first[name].dtype.kind == "f"]
+    squares = sum(np.sum((first[name] - second[name]) ** 2) for name in names)
+    return float(np.sqrt(squares / sum(np.sum(first[name] ** 2) for name in names)))
+
+
+def assert_equal_runs(a, b, name):
+    norms = max(abs(logged(b, n)[step] / value - 1) for n in NORMS for step, value in logged(a, n).items())
+    print(f"{name}: parameters differ by {distance(a, b):.1e}, gradient norms by at most {norms:.1e}, relative")
+    assert distance(a, b) < 1e-5 and norms < 1e-5 * 5
+
+
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("one") / "run"
+    run(command("tiny_gan", workdir, *SGD, "data.pipeline=host"))
+    assert 0.01 < distance_from_start(workdir)
+    return workdir
+
+
+def distance_from_start(workdir):
+    first = logged(workdir, "g/loss")
+    return abs(first[5] / first[1] - 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pipeline", ["host", "device"])
-def test_four_devices_equal_one(tmp_path, pipeline):
-    """With a large epsilon Adam is plain momentum: it neither hides a gradient's scale nor blows up its rounding.
+def test_four_devices_equal_one_in_every_mode(tmp_path, on_one):
+    modes = ("jit", "pmap", "shard_map")
+    arguments = [
+        command("tiny_gan", tmp_path / f"{mode}-{pipeline}", *SGD, f"parallel.mode={mode}", f"data.pipeline={pipeline}")
+        for mode in modes
+        for pipeline in ("host", "device")
+    ]
+    run_in_turn(arguments, devices=4)
+    for mode in modes:
+        assert_equal_runs(on_one, tmp_path / f"{mode}-host", f"4 devices, {mode}")
+        assert distance(tmp_path / "jit-device", tmp_path / f"{mode}-device") < 1e-5
 
-    Two updates, since players of this size at this rate soon magnify rounding.
-    """
-    fields = ("steps=2", "checkpoint.every=2", "validation.every=0", "log.every=1", f"data.pipeline={pipeline}")
-    for devices in (1, 4):
-        plain = ("optimizer.eps=1.0", "optimizer.learning_rate=0.01")
-        run(command("tiny_gan", tmp_path / str(devices), *fields, *plain), devices)
-    one, four = (leaves(tmp_path / str(devices)) for devices in (1, 4))
-    assert one.keys() == four.keys()
-    for name in one:
-        np.testing.assert_allclose(four[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    assert int(load_generator(tmp_path / "4", field="").step) == 2  # read on one device
-    for name in ("g/grad_norm", "d/grad_norm", "g/loss", "d/loss"):
-        first, second = (logged(tmp_path / str(devices), name) for devices in (1, 4))
-        assert list(second.values()) == pytest.approx(list(first.values()), rel=1e-4)
+
+def run_in_turn(arguments, devices):
+    """Several trainings in one process of so many devices."""
+    code = f"from srgan_jax.__main__ import main\nfor line in {json.dumps(arguments)}: assert main(line) == 0"
+    process = start_all([[sys.executable, "-c", code]], devices)[0]
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_two_processes_equal_one(tmp_path, on_one, mode):
+    fields = (*SGD, "data.pipeline=host", f"parallel.mode={mode}", "validation.every=5")
+    outputs = run_all(command("tiny_gan", tmp_path / "two", *fields), processes=2, devices=2)
+    assert_equal_runs(on_one, tmp_path / "two", f"2 processes of 2 devices, {mode}")
+    assert "from step 0 to 5" in outputs[0] and "step" not in outputs[1]  # the lead alone speaks
+    assert logged(tmp_path / "two", "validation/psnr_y").keys() == {5}
+
+
+@pytest.mark.slow
+def test_a_run_moves_between_topologies(tmp_path):
+    """8 devices, 4, 1, 2 processes: the bits that were saved, and the same samples next."""
+    run(command("tiny_gan", tmp_path / "run", *SGD, "steps=2", "checkpoint.every=2", "data.pipeline=host"), 8)
+    script = [sys.executable, str(ROOT / "tests/training/restored.py"), str(tmp_path / "run")]
+    lines = []
+    for devices in (8, 4, 1):
+        process = start_all([[*script, "off"]], devices)[0]
+        lines.append(process.communicate(timeout=120)[0].splitlines()[-1].split())
+    pair = start_all([[*script, spec] for spec in specs(2)], 2)
+    lines.append([p.communicate(timeout=120)[0] for p in pair][0].splitlines()[-1].split())
+    print(*lines, sep="\n")
+    assert [line[:3] for line in lines] == [[n, p, "2"] for n, p in zip("8414", "1112", strict=True)]
+    assert len({tuple(line[3:]) for line in lines}) == 1
+    run_all(command("tiny_gan", tmp_path / "run", *SGD, "steps=4", "data.pipeline=host"), processes=2, devices=2)
+    assert leaves(tmp_path / "run")["at"] == 4
+
+
+def test_a_batch_in_parts_equals_the_whole_without_batch_statistics():
+    results = {}
+    for parts in (1, 4):
+        fields = {"generator__norm": "none", "discriminator__norm": "none", "optimizer__name": "sgd"}
+        config, state, update = made(
+            tiny_gan.get_config(), **fields, parallel__accumulate=parts, batch_size=16, data__crop=32
+        )
+        compiled = jax.jit(update).lower(state, {}, some_batch(config), jax.random.key(0)).compile()
+        new, metrics = compiled(state, {}, some_batch(config), jax.random.key(0))
+        results[parts] = new, metrics, compiled.memory_analysis().temp_size_in_bytes
+    (whole, figures, memory), (parted, others, less) = results[1], results[4]
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parted), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+    for name, value in figures.items():
+        assert float(others[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+    print(f"temporary memory of an update: {memory} bytes whole, {less} in 4 parts")
+    assert less < memory
+
+
+def test_parts_scanned_equal_parts_unrolled(monkeypatch):
+    config, state, update = made(tiny_gan.get_config(), parallel__accumulate=2, optimizer__name="sgd")
+    unrolled, _ = jax.jit(update)(state, {}, some_batch(config), jax.random.key(0))
+    monkeypatch.setattr(steps, "unrolls", lambda: False)
+    scanned, _ = jax.jit(lambda *arguments: update(*arguments))(state, {}, some_batch(config), jax.random.key(0))
+    for a, b in zip(jax.tree.leaves(unrolled), jax.tree.leaves(scanned), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+
+
+REPLICA = """
+import jax, numpy as np
+from configs import tiny_gan
+from srgan_jax.models.build import build_discriminator, build_generator
+from srgan_jax.training import parallel, steps
+from srgan_jax.training.call import make_call
+from srgan_jax.training.state import create_state
+
+rng = np.random.default_rng(0)
+hr = rng.integers(0, 256, (1, 8, 16, 16, 3), np.uint8)
+
+def updated(devices, hr, **fields):
+    config = tiny_gan.get_config()
+    config.batch_size, config.data.augment, config.optimizer.name = 8, False, "sgd"
+    config.update_from_flattened_dict(fields)
+    mesh = jax.make_mesh((devices,), ("data",), devices=jax.devices()[:devices],
+                         axis_types=(jax.sharding.AxisType.Auto,))
+    layout = parallel.Layout(mesh, config.parallel.mode, 8)
+    axis = layout.axis_name if config.parallel.batch_norm == "global" else None
+    networks = build_generator(config, axis_name=axis), build_discriminator(config, axis_name=axis)
+    state = layout.replicate(create_state(config, *networks))
+    update = steps.make_update(config, None, layout.axis_name)
+    call = layout.jit(make_call(config, update, lambda fed, i, step, places: fed, layout), batched=True)
+    new, _ = call(state, {}, layout.feed(hr, batched=True), layout.flag(False))
+    copies = jax.tree.leaves(new.g.batch_stats)[0].addressable_shards
+    assert all((np.asarray(c.data) == np.asarray(copies[0].data)).all() for c in copies)
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(jax.device_get((new.g.params, new.d.params)))])
+
+strided = hr.reshape(1, 2, 4, 16, 16, 3).swapaxes(1, 2).reshape(hr.shape)  # device j has what part j has
+replica = updated(4, strided, **{"parallel.mode": "shard_map", "parallel.batch_norm": "replica"})
+parts = updated(1, hr, **{"parallel.accumulate": 4})
+whole = updated(1, hr)
+print("differs by", *(np.linalg.norm(replica - other) / np.linalg.norm(other) for other in (parts, whole)))
+"""
+
+
+def test_statistics_of_each_replica_are_those_of_its_part():
+    """Against a batch in four parts on one device, whose statistics are each part's as well."""
+    process = start_all([[sys.executable, "-c", REPLICA]], 4)[0]
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    replica, whole = map(float, output.split("differs by")[1].split())
+    assert replica < 1e-6 < 1e-5 < whole
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
@@ -33,4 +178,37 @@ def test_a_batch_that_does_not_divide_is_refused(tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert output.splitlines() == ["srgan train: config.batch_size=6: not divisible by the 4 devices"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_cannot_be_taken_in_parts_is_refused():
+    config = tiny.get_config()
+    config.parallel.accumulate = 3
+    with pytest.raises(UserError, match="batch_size=4: not divisible by the 1 devices times config.parallel.accumul"):
+        parallel.make_layout(config)
+
+
+def test_statistics_of_replicas_need_a_mode_that_has_them():
+    config = tiny.get_config()
+    config.parallel.batch_norm = "replica"
+    with pytest.raises(UserError, match="config.parallel.batch_norm='replica': jit sees the whole batch"):
+        configs.check(config)
+
+
+@pytest.mark.parametrize("spec", ["both", "127.0.0.1,2,0", "127.0.0.1:1234,2,2", "127.0.0.1:1234,2,-1"])
+def test_another_spec_is_refused(spec):
+    with pytest.raises(UserError, match=f"--distributed={spec}: must be auto, off or HOST:PORT,N,I"):
+        parallel.start_processes(spec)
+
+
+def test_two_processes_with_other_configs_are_refused(tmp_path):
+    first, second = specs(2)
+    one, other = (
+        command("tiny", tmp_path / "run", distributed=first),
+        command("tiny", tmp_path / "run", "seed=1", distributed=second),
+    )
+    pair = [spawn(one), spawn(other)]
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [2, 2], outputs
+    assert all("process 1 has other config than process 0" in output for output in outputs)
     assert not (tmp_path / "run").exists()

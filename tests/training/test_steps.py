@@ -9,6 +9,8 @@ from configs import tiny, tiny_gan
 from srgan_jax import config as configs
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.training import steps
+from srgan_jax.training.call import make_call
+from srgan_jax.training.parallel import make_layout
 from srgan_jax.training.state import create_state, learning_rate
 
 
@@ -24,6 +26,11 @@ def some_batch(config, k=1):
     rng = np.random.default_rng(0)
     hr = rng.integers(0, 256, (k, config.batch_size, config.data.crop, config.data.crop, 3), np.uint8)
     return {"hr": jnp.asarray(hr), "position": jnp.arange(config.batch_size)}
+
+
+def crops_of(config, batch, key):
+    """(lr, hr) that the update sees."""
+    return jax.tree.map(lambda x: x[0], steps._crops(config, batch, 0, key)[:2])
 
 
 def changed(before, after):
@@ -64,7 +71,7 @@ def test_the_generators_update_is_the_gradient_of_its_whole_loss():
 
     @jax.jit
     def expected(params, d):
-        lr, hr, _ = steps._crops(config, batch, 0, key)
+        lr, hr = crops_of(config, batch, key)
 
         def loss(params):
             sr = steps.forward(state.g, params, lr)[0]
@@ -85,7 +92,7 @@ def test_each_terms_gradient_at_the_generators_output_is_recorded():
     config, state, update = made(tiny_gan.get_config(), loss__pixel__weight=0.5, loss__tv__weight=1e-6)
     batch, key = some_batch(config), jax.random.key(0)
     _, metrics = jax.jit(update)(state, {}, batch, key)
-    lr, hr, _ = steps._crops(config, batch, 0, key)
+    lr, hr = crops_of(config, batch, key)
     error = steps.forward(state.g, state.g.params, lr)[0] - hr
     expected = 0.5 * 2 * np.linalg.norm(error) / error.size
     assert float(metrics["g/pixel_grad_norm"]) == pytest.approx(float(expected), rel=1e-4)
@@ -107,20 +114,21 @@ def test_several_updates_in_one_call_equal_as_many_calls(monkeypatch, looped):
     config, state, update = made(tiny.get_config(), generator__norm="none")
     batches = jnp.stack([some_batch(config)["hr"] + i for i in range(3)])
 
-    def crops(fed, i, step):
+    def crops(fed, i, step, places):
         return fed[i]
 
-    one = jax.jit(steps.make_call(config, update, crops, lambda x: x))
+    layout = make_layout(config)
+    one, quiet = jax.jit(make_call(config, update, crops, layout)), layout.flag(False)
     if looped:
         monkeypatch.setattr(jax, "default_backend", lambda: "accelerator")
     config.steps_per_call = 3
-    three = jax.jit(steps.make_call(config, update, crops, lambda x: x))
+    three = jax.jit(make_call(config, update, crops, layout))
 
     expected, losses = state, []
     for i in range(3):
-        expected, metrics = one(expected, {}, batches[i : i + 1])
+        expected, metrics = one(expected, {}, batches[i : i + 1], quiet)
         losses.append(float(metrics["g/loss"]))
-    got, metrics = three(state, {}, batches)
+    got, metrics = three(state, {}, batches, quiet)
     assert float(metrics["g/loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 
 from configs import tiny_gan
@@ -21,7 +22,7 @@ def winning_lines(progress, caplog, accuracies):
     """Steps at which the warning stands, with one accuracy for every 100 updates."""
     with caplog.at_level(logging.WARNING, "srgan_jax"):
         for i, accuracy in enumerate(accuracies, 1):
-            progress.add(100 * i, {"g/loss": 1.0, "d/accuracy": accuracy})
+            progress.add(100 * i, {"g/loss": 1.0, "d/accuracy": accuracy}, np.zeros(100, int))
     return [record.getMessage() for record in caplog.records if "D has been winning" in record.getMessage()]
 
 
@@ -51,5 +52,5 @@ def test_shares_are_of_the_weighted_gradients():
 def test_shares_are_said_once_at_the_start(progress, caplog):
     with caplog.at_level(logging.INFO, "srgan_jax"):
         for step in (100, 200):
-            progress.add(step, {"g/loss": 1.0, "g/pixel_grad_norm": 2.0})
+            progress.add(step, {"g/loss": 1.0, "g/pixel_grad_norm": 2.0}, np.zeros(100, int))
     assert [record.getMessage().count("pixel 100.0 %") for record in caplog.records] == [1]

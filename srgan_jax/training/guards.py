@@ -1,0 +1,125 @@
+"""What ends a run that would not end well by itself: signals, stalls, updates that are not finite."""
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from srgan_jax.errors import UserError
+from srgan_jax.training.state import GanState
+
+STALLED = 75  # the exit code: a temporary failure, another start may help
+PATIENT = 10  # how many times longer compiling, saving and validating may take than a step
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that SIGTERM or SIGINT puts its number into; a second signal ends the process at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        log.warning("signal %d: saving after this step (again: stop at once)", number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Of several processes, one that fails ends at once and with its own message, so that the others notice.
+
+    Python would wait for the others at the exit, and they for it in their next update.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        if isinstance(error, UserError):
+            print(f"srgan train: {error}", file=sys.stderr)
+        else:
+            log.exception("process %d failed", jax.process_index())
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(2 if isinstance(error, UserError) else 1)
+
+
+class Watchdog:
+    """A thread that ends the process, with the stacks of all threads and exit code 75, when no step is done in time.
+
+    Such as when another process of the run hangs: what waits for it in an update never comes back. seconds: 0 is never.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.limit = seconds, seconds * PATIENT  # the start compiles
+        self.last, self.done = time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Watchdog":
+        if self.seconds:
+            self.thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.done.set()
+
+    def step(self) -> None:
+        """A step is done."""
+        self.last, self.limit = time.monotonic(), self.seconds
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Around what may take longer than a step."""
+        self.last, self.limit = time.monotonic(), self.seconds * PATIENT
+        yield
+        self.step()
+
+    def _watch(self) -> None:
+        while not self.done.wait(min(1.0, self.seconds / 4)):
+            silent = time.monotonic() - self.last
+            if silent > self.limit:
+                log.error("no step in %.0f s (config.guard.watchdog=%g): ended, exit code 75", silent, self.seconds)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(STALLED)
+
+
+class Diverged(Exception):
+    """Updates that are not finite, from update `first` on; `state` is as it was before, but for its count of steps."""
+
+    def __init__(self, first: int, rollbacks: int, state: GanState) -> None:
+        super().__init__(f"not finite from update {first} on")
+        self.first, self.rollbacks, self.state = first, rollbacks, state
+
+
+class Skips:
+    """Counts the updates that were skipped; `patience` in a row are too many."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.row, self.first = patience, 0, 0
+
+    def add(self, step: int, skipped: Sequence[int]) -> bool:
+        """For one call that ended at `step`. True: too many in a row; `first` is the update that began it."""
+        for update, skip in enumerate(skipped, step - len(skipped)):
+            if skip and not self.row:
+                self.first = update
+            self.row = self.row + 1 if skip else 0
+        if any(skipped):
+            log.warning("warning: loss or gradient not finite, update skipped (%d in a row at step %d)", self.row, step)
+        return self.row >= self.patience

@@ -1,0 +1,65 @@
+"""The update at which training diverged, kept and run again."""
+
+import logging
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from srgan_jax.data.feed import make_feed
+from srgan_jax.data.sources import Source
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_features
+from srgan_jax.training import parallel, start
+from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint, load_config
+from srgan_jax.training.guards import Diverged
+from srgan_jax.training.state import AUGMENT
+from srgan_jax.training.steps import make_update
+
+FOLDER, BATCH = "diverged", "batch.npz"  # below the workdir
+
+log = logging.getLogger(__name__)
+
+
+def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Path) -> UserError:
+    """Saves the state and the crops of the first update that was not finite; the error to end with names both."""
+    folder, first = workdir / FOLDER, error.first
+    state = error.state.replace(g=error.state.g.replace(step=jnp.asarray(first)))
+    with closing(Checkpoints(folder, 1)) as checkpoints:
+        checkpoints.save(first, state, {}, None)
+    if parallel.is_lead():
+        call, i = divmod(first, config.steps_per_call)
+        feed = make_feed(config, source)
+        cut = jax.jit(feed.crops, static_argnums=1)
+        hr = cut(next(feed.start(call)), i, jnp.asarray(first))
+        np.savez(folder / BATCH, hr=np.asarray(hr), step=first)
+    return UserError(
+        f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}; look at it by "
+        f"`srgan replay --workdir {workdir}`, and start anew with a lower config.optimizer.learning_rate"
+    )
+
+
+def replay(workdir: Path) -> dict[str, float]:
+    """The figures of the update that a run diverged at, run again from what keep_batch saved, on one device.
+
+    Raises:
+      UserError: the folder is no run, or one that did not diverge.
+    """
+    config = load_config(workdir, "--workdir")
+    folder = workdir / FOLDER
+    if not (folder / BATCH).is_file() or not has_checkpoint(folder):
+        raise UserError(f"--workdir={workdir}: the run did not diverge (no {FOLDER}/{BATCH} in it)")
+    config.parallel.mode, config.parallel.batch_norm = "jit", "global"
+    layout = parallel.make_layout(config)
+    with closing(Checkpoints(folder, 1)) as checkpoints:
+        state, _ = checkpoints.restore(start.initial_state(config, layout, resumed=True))
+    with np.load(folder / BATCH) as kept:
+        batch: dict[str, Any] = {"hr": jnp.asarray(kept["hr"]), "position": jnp.arange(config.batch_size)}
+    stream = jax.random.fold_in(jax.random.key(config.seed), AUGMENT)
+    update = jax.jit(make_update(config, build_features(config)))
+    _, metrics = update(state, start.load_features(config), batch, jax.random.fold_in(stream, state.g.step))
+    return {"step": int(state.g.step)} | {name: float(value) for name, value in metrics.items()}

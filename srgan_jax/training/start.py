@@ -1,0 +1,132 @@
+"""What a run is checked for and given before its first update."""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from clu import parameter_overview
+from ml_collections import ConfigDict
+
+from srgan_jax import config as configs
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_discriminator, build_generator
+from srgan_jax.training.checkpoint import load_config, load_generator
+from srgan_jax.training.parallel import Layout
+from srgan_jax.training.state import GanState, create_state
+from srgan_jax.weights.vgg_file import feature_params
+
+log = logging.getLogger(__name__)
+
+
+def refuse_workdir(workdir: Path) -> None:
+    existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"--workdir={workdir}: {existing} is no folder that can be written to")
+
+
+@contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Two processes writing one run would damage it. The lock goes with the process, however it ends."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"--workdir={workdir}: another process is training there") from error
+        yield
+
+
+def load_features(config: ConfigDict) -> Any:
+    """Parameters of the feature network, {} without one.
+
+    Raises:
+      UserError: the weights are not there, or the term's weight was chosen for others.
+    """
+    feature = config.loss.feature
+    if not feature.weight:
+        return {}
+    if feature.weights != "random" and feature.weight_for != feature.origin:
+        raise UserError(
+            f"config.loss.feature.weight={feature.weight}: was chosen for weights of {feature.weight_for}, not "
+            f"{feature.origin}: set the one that `srgan calibrate` proposes, and weight_for to {feature.origin}"
+        )
+    return feature_params(config)
+
+
+def refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """The config, with the pipeline that the run began with where it asks for any."""
+    saved = load_config(workdir, "--workdir")
+    changed = configs.difference(saved, config)
+    if changed:
+        raise UserError(
+            f"--workdir={workdir} holds a run with another config: {'; '.join(changed)}; "
+            "use another --workdir, or the same values to resume"
+        )
+    return with_field(config, "data.pipeline", saved.data.pipeline)
+
+
+def with_field(config: ConfigDict, field: str, value: Any) -> ConfigDict:
+    """A copy with one field set, such as what `auto` came to: on another machine it might come to something else."""
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({field: value})
+    return config
+
+
+def digest(config: ConfigDict) -> str:
+    """Of the fields that decide the course of training."""
+    return hashlib.sha256(json.dumps(configs.course(config), sort_keys=True).encode()).hexdigest()
+
+
+def initial_state(config: ConfigDict, layout: Layout, resumed: bool) -> GanState:
+    """At step 0, on the devices; of the shape that a checkpoint is restored to where the run is `resumed`.
+
+    Raises:
+      UserError: the run that the generator is to come from does not fit.
+    """
+    axis_name = layout.axis_name if config.parallel.batch_norm == "global" else None  # of BatchNorm's means
+    networks = build_generator(config, axis_name=axis_name), build_discriminator(config, axis_name=axis_name)
+    state = layout.replicate(create_state(config, *networks))
+    return _warm_start(state, config, layout) if config.init_from and not resumed else state
+
+
+def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState:
+    """The generator, and its running statistics, of another run."""
+    field = "config.init_from"
+    source = load_generator(config.init_from, field=field)
+    networks = source.network, build_generator(config)
+    # as built: a run may be older than a field, and a field may be of no use to a network
+    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in networks)
+    fields = [n for n in ours if n not in ("parent", "dtype", "axis_name", "icnr")]  # which may differ
+    other = [f"generator.{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in fields if theirs.get(n) != ours[n]]
+    if other:
+        raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
+    log.info("generator from %s, step %d", config.init_from, source.step)
+    # copied, since a donated buffer may stand only once in the state
+    params, stats, ema = (
+        layout.replicate(jax.tree.map(np.array, tree))
+        for tree in (source.variables["params"], source.variables["batch_stats"], source.variables["params"])
+    )
+    return state.replace(g=state.g.replace(params=params, batch_stats=stats, ema_params=ema if config.ema else None))
+
+
+def describe(config: ConfigDict, state: GanState, workdir: Path) -> None:
+    """config.json, which makes the folder a run, and a table of all parameters."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    text = ""
+    for name, player in (("generator", state.g), ("discriminator", state.d)):
+        if player is not None:
+            log.info("%s: %s parameters", name, f"{parameter_overview.count_parameters(player.params):,}")
+            text += f"{name}\n{parameter_overview.get_parameter_overview(player.params, include_stats=False)}\n"
+    for path, content in (("parameters.txt", text), ("config.json", configs.to_json(config))):
+        partial = workdir / f"{path}.partial"
+        partial.write_text(content)
+        partial.replace(workdir / path)
