@@ -5,12 +5,15 @@
 #
 # Ends with the command's exit code: at 0 (done, or stopped by a signal and saved), at 2 (bad input), at 126 and 127
 # (the command cannot be run), after MAX_RESTARTS restarts, or after SIGTERM, SIGINT or SIGHUP, which go on to the
-# command once (SIGHUP as SIGTERM). Environment: MAX_RESTARTS (20), RESTART_PAUSE in seconds (10).
+# command once (SIGHUP as SIGTERM). Environment: MAX_RESTARTS (20), RESTART_PAUSE in seconds (10), STOPPED_CODE: what to
+# end with instead of 0 after a signal (0), for schedulers that would take 0 for the end of the training.
 
 limit=${MAX_RESTARTS:-20}
 pause=${RESTART_PAUSE:-10}
 case $limit in '' | *[!0-9]*) echo "restart: MAX_RESTARTS=$limit: must be a whole number" >&2 && exit 2 ;; esac
 case $pause in '' | . | *[!0-9.]* | *.*.*) echo "restart: RESTART_PAUSE=$pause: must be seconds" >&2 && exit 2 ;; esac
+stopped_code=${STOPPED_CODE:-0}
+case $stopped_code in *[!0-9]*) echo "restart: STOPPED_CODE=$stopped_code: must be an exit code" >&2 && exit 2 ;; esac
 if [ $# -eq 0 ]; then
   echo "usage: launch/restart.sh COMMAND [ARGUMENT ...]" >&2
   exit 2
@@ -48,6 +51,7 @@ while :; do
   run "$@"
   if [ -n "$stopped" ]; then
     echo "restart: stopped by SIG$stopped, exit code $code" >&2
+    if [ "$code" -eq 0 ]; then exit "$stopped_code"; fi
     exit "$code"
   fi
   case $code in 0 | 2 | 126 | 127) exit "$code" ;; esac

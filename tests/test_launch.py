@@ -110,6 +110,14 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path):
     assert (tmp_path / "saved").read_text() == f"{signal.SIGINT.value}\n"
 
 
+def test_a_stop_can_be_told_from_the_end(start):
+    assert ended(start("exit", "0", STOPPED_CODE="143"))[0] == 0
+    process = start("wait", STOPPED_CODE="143")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+
+
 def test_a_signal_between_two_starts_ends_it_at_once(tmp_path, start):
     process = start("crash", RESTART_PAUSE="30")
     assert "restart 1 of 20" in process.stderr.readline()
@@ -125,6 +133,7 @@ def test_a_signal_between_two_starts_ends_it_at_once(tmp_path, start):
         ([], {}, 2, "usage:"),
         (["true"], {"MAX_RESTARTS": "many"}, 2, "MAX_RESTARTS=many"),
         (["true"], {"RESTART_PAUSE": "-1"}, 2, "RESTART_PAUSE=-1"),
+        (["true"], {"STOPPED_CODE": "no"}, 2, "STOPPED_CODE=no"),
         (["/no/such/command"], {}, 127, "/no/such/command"),
         (["test", "two words", "=", "two words"], {}, 0, ""),
     ],

@@ -1,0 +1,365 @@
+"""launch/tpu_pod.sh, slurm.sbatch and gke_jobset.yaml, without a cluster.
+
+gcloud, srun and scontrol are stand-ins: they note their arguments and do the work on this machine, each worker in a
+folder of its own. What they cannot show is whether the real ones take these arguments.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from kubeflow_trainer_api.models import JobsetV1alpha2JobSet
+from pydantic import ValidationError
+
+ROOT = Path(__file__).parent.parent
+LAUNCH = ROOT / "launch"
+
+GCLOUD = """
+import json, os, shutil, subprocess, sys
+from pathlib import Path
+
+arguments = sys.argv[1:]
+here = Path(os.environ["CLOUD"])
+with (here / "calls").open("a") as file:
+    file.write(json.dumps(arguments) + "\\n")
+state, queue, workers = here / "state", here / "queue", [here / "worker0", here / "worker1"]
+what, options = arguments[3], dict(a.split("=", 1) for a in arguments if a.startswith("--") and "=" in a)
+kept = queue if arguments[2] == "queued-resources" else state
+if what == "describe":
+    if (here / "forbidden").exists():
+        sys.exit("ERROR: PERMISSION_DENIED")
+    if not kept.exists():
+        sys.exit("ERROR: (gcloud.compute.tpus.tpu-vm.describe) NOT_FOUND: Resource was not found")
+    said, *later = kept.read_text().split()
+    print(said)
+    kept.write_text(" ".join(later) or said)
+elif what == "create":
+    kept.write_text("WAITING_FOR_RESOURCES ACTIVE" if kept == queue else "CREATING READY")
+    state.write_text("CREATING READY")
+    for worker in workers:
+        worker.mkdir(exist_ok=True)
+elif what == "delete":
+    kept.unlink()
+    for worker in workers:
+        shutil.rmtree(worker)
+elif what == "scp" and "--recurse" in arguments:
+    shutil.copytree(workers[0] / arguments[4].split(":")[1], arguments[5])
+elif what == "scp":
+    for worker in workers:
+        shutil.copy(arguments[4], worker / arguments[5].split(":")[1])
+elif what == "ssh":
+    running = []
+    for i, worker in enumerate(workers):
+        env = os.environ | {"WORKER": str(i)}
+        running.append(subprocess.Popen(["bash", "-c", options["--command"]], cwd=worker, env=env))
+        if (here / "broken").exists():  # the connection breaks, and gcloud connects again with the same command
+            (here / "broken").unlink()
+            while not (worker / "srgan_jax/ready").exists():
+                pass
+            running.pop().kill()
+            running.append(subprocess.Popen(["bash", "-c", options["--command"]], cwd=worker, env=env))
+    sys.exit(next((code for code in [process.wait() for process in running] if code), 0))
+"""
+# Notes each start and each signal; `wait` waits for one, `code N` ends with N on worker 1, once.
+TRAINING = """
+import os, signal, sys, time
+from pathlib import Path
+
+def note(what):
+    with Path("notes").open("a") as file:
+        file.write(f"{what}\\n")
+
+def save(number, frame):
+    note(f"signal {number}")
+    time.sleep(0.3)
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, save)
+note("start")
+kind, *rest = sys.argv[1:]
+print("says", *rest, flush=True)
+Path("ready").touch()
+if kind == "wait":
+    time.sleep(60)
+if kind == "brief":
+    time.sleep(1)
+if kind == "code" and os.environ.get("WORKER") == "1" and Path("notes").read_text().count("start") == 1:
+    sys.exit(int(rest[0]))
+"""
+SRUN = """
+import json, os, subprocess, sys
+from pathlib import Path
+
+with Path("calls").open("a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+if "srun" in sys.argv[0]:
+    command = [a for a in sys.argv[1:] if not a.startswith("--")] if "--label" in sys.argv else sys.argv[1:]
+    os.execvp(command[0], command)
+"""
+PYTHON = [sys.executable, "-S", "train.py"]
+
+
+def stand_in(folder: Path, name: str, text: str) -> None:
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!{sys.executable} -S\n{text}")
+    path.chmod(0o755)
+
+
+def calls(folder: Path) -> list[list[str]]:
+    path = folder / "calls"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def start(argv: list, cwd: Path, **environment: str) -> subprocess.Popen:
+    env = os.environ | {"PATH": f"{cwd.parent / 'bin'}:{cwd / 'bin'}:{os.environ['PATH']}"} | environment
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def wait_for(*paths: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def pod(tmp_path):
+    """pod(*arguments, before=[], **environment) -> tpu_pod.sh, started in a small repository; the cloud is tmp_path."""
+    stand_in(tmp_path, "gcloud", GCLOUD)
+    repository = tmp_path / "repository"
+    shutil.copytree(LAUNCH, repository / "launch")
+    (repository / "train.py").write_text(TRAINING)
+    shutil.copy(ROOT / "requirements.txt", repository)
+    (repository / "untracked").touch()
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    subprocess.run(["git", "add", "launch", "train.py", "requirements.txt"], cwd=repository, check=True)
+
+    def popen(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+        settings = {"TPU_NAME": "mine", "TPU_ZONE": "there", "TPU_SETUP": "true", "TPU_POLL": "0.01"}
+        settings |= {"CLOUD": str(tmp_path), "RESTART_PAUSE": "0.05", "GRACE": "2"}
+        return start([*before, "launch/tpu_pod.sh", *arguments], repository, **settings | environment)
+
+    return popen
+
+
+def verbs(folder: Path) -> list[str]:
+    return [" ".join(call[2:4]) for call in calls(folder)]
+
+
+def test_pod_is_created_copied_to_and_trains_on_all_workers(tmp_path, pod):
+    options = {"TPU_TYPE": "v5litepod-16", "TPU_OPTIONS": "--spot --network=n", "TPU_PROJECT": "p"}
+    code, out, err = ended(pod("train", *PYTHON, "no", "two words", "$HOME;'", **options))
+    assert code == 0 and out.count("says two words $HOME;'\n") == 2, err
+    describe = ["tpu-vm describe"]
+    assert verbs(tmp_path) == [
+        *(describe + ["tpu-vm create"] + 2 * describe),
+        *("tpu-vm scp", "tpu-vm ssh", "tpu-vm ssh", "tpu-vm ssh"),
+        *describe,
+    ]
+    (created,) = [call for call in calls(tmp_path) if call[3] == "create"]
+    assert created[:3] == ["compute", "tpus", "tpu-vm"] and created[4] == "mine"
+    wanted = {"--version=v2-alpha-tpuv5-lite", "--accelerator-type=v5litepod-16", "--spot", "--network=n"}
+    assert wanted | {"--zone=there", "--quiet", "--project=p"} == set(created[5:])
+    for worker in ("worker0", "worker1"):
+        assert (tmp_path / worker / "srgan_jax/notes").read_text() == "start\n"
+        assert not (tmp_path / worker / "srgan_jax/untracked").exists()
+    assert all({"--worker=all", "--batch-size=all"} < set(call) for call in calls(tmp_path) if call[3] == "ssh")
+
+
+def test_pod_that_is_there_is_used_again_and_fetched_from_and_deleted(tmp_path, pod):
+    for _ in range(2):
+        assert ended(pod("train", *PYTHON, "no"))[0] == 0
+    assert verbs(tmp_path).count("tpu-vm create") == 1
+    runs = tmp_path / "worker0/srgan_jax/runs/a"
+    runs.mkdir(parents=True)
+    (runs / "metrics.jsonl").write_text("{}")
+    assert ended(pod("fetch", "runs/a", "fetched"))[0] == 0
+    assert (tmp_path / "repository/fetched/metrics.jsonl").read_text() == "{}"
+    code, _, err = ended(pod("fetch", "runs/a", "fetched"))
+    assert code == 2 and "fetched is there already" in err
+    assert ended(pod("delete"))[0] == 0 and not (tmp_path / "state").exists()
+
+
+def test_pod_failure_of_one_worker_gives_the_exit_code_and_restart_tries_again(pod):
+    code, _, err = ended(pod("train", *PYTHON, "code", "75", before=("launch/restart.sh",)))
+    assert code == 0 and "exit code 75; restart 1 of 20" in err
+
+
+@pytest.mark.slow
+def test_pod_that_is_preempted_is_created_again(tmp_path, pod):
+    process = pod("train", *PYTHON, "brief", before=("launch/restart.sh",))
+    wait_for(tmp_path / "worker0/srgan_jax/ready")
+    (tmp_path / "state").write_text("PREEMPTED")
+    code, _, err = ended(process)
+    assert code == 0 and "exit code 75; restart 1 of 20" in err
+    assert verbs(tmp_path).count("tpu-vm create") == 2 and verbs(tmp_path).count("tpu-vm delete") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_pod_hears_a_signal_once(tmp_path, pod, number):
+    process = pod("train", *PYTHON, "wait", before=("launch/restart.sh",))
+    wait_for(*(tmp_path / f"worker{i}/srgan_jax/ready" for i in range(2)))
+    process.send_signal(number)
+    assert ended(process)[0] == 0
+    for i in range(2):
+        assert (tmp_path / f"worker{i}/srgan_jax/notes").read_text() == "start\nsignal 15\n"
+
+
+@pytest.mark.slow
+def test_pod_connection_that_breaks_does_not_start_a_second_training(tmp_path, pod):
+    (tmp_path / "worker0").mkdir()
+    process = pod("train", *PYTHON, "brief", TPU_SETUP=f"touch {tmp_path}/broken; rm -f ready")
+    assert ended(process)[0] == 0
+    assert not (tmp_path / "broken").exists()
+    assert (tmp_path / "worker0/srgan_jax/notes").read_text() == "start\n"
+
+
+@pytest.mark.slow
+def test_pod_what_still_runs_is_stopped_before_the_next(tmp_path, pod):
+    process = pod("train", *PYTHON, "wait")
+    wait_for(*(tmp_path / f"worker{i}/srgan_jax/ready" for i in range(2)))
+    with process:  # waits for it, and closes its pipes
+        process.kill()
+    assert ended(pod("train", *PYTHON, "no"))[0] == 0
+    assert (tmp_path / "worker1/srgan_jax/notes").read_text() == "start\nsignal 15\nstart\n"
+
+
+@pytest.mark.slow
+def test_pod_through_a_queued_resource(tmp_path, pod):
+    assert ended(pod("train", *PYTHON, "no", TPU_QUEUED="1"))[0] == 0
+    (created,) = [call for call in calls(tmp_path) if call[3] == "create"]
+    assert created[2] == "queued-resources"
+    assert {"--node-id=mine", "--runtime-version=v2-alpha-tpuv5-lite"} < set(created)
+    (tmp_path / "queue").write_text("SUSPENDED")
+    assert ended(pod("train", *PYTHON, "no", TPU_QUEUED="1"))[0] == 0
+    assert verbs(tmp_path).count("queued-resources delete") == 1
+
+
+def test_pod_what_gcloud_refuses_is_said(tmp_path, pod):
+    (tmp_path / "forbidden").touch()
+    code, _, err = ended(pod("train", *PYTHON, "no"))
+    assert code == 1 and "PERMISSION_DENIED" in err and "tpu-vm create" not in verbs(tmp_path)
+    assert "usage:" in ended(pod("train"))[2] and ended(pod("nonsense"))[0] == 2
+    code, _, err = ended(pod("stop", TPU_NAME=""))
+    assert code and "TPU_NAME: the name of the slice" in err
+
+
+@pytest.fixture
+def job(tmp_path):
+    """job(*arguments) -> slurm.sbatch, started as SLURM's batch step would be."""
+    for name in ("srun", "scontrol"):
+        stand_in(tmp_path, name, SRUN)
+    shutil.copytree(LAUNCH, tmp_path / "launch")
+    (tmp_path / "train.py").write_text(TRAINING)
+
+    def popen(*arguments: str) -> subprocess.Popen:
+        argv = ["bash", LAUNCH / "slurm.sbatch", *arguments]
+        return start(argv, tmp_path, SLURM_JOB_ID="77", RESTART_PAUSE="0.05", WORKER="1")
+
+    return popen
+
+
+def test_slurm_starts_all_again_after_a_crash(tmp_path, job):
+    code, out, err = ended(job(*PYTHON, "code", "75"))
+    assert code == 0 and out == "says 75\n" * 2 and "exit code 75; restart 1 of 20" in err
+    first, second = calls(tmp_path)
+    assert first == second and {"--kill-on-bad-exit=1", "--wait=0", "--gpu-bind=none"} < set(first)
+
+
+@pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_slurm_saves_before_the_time_limit_and_queues_itself_again(tmp_path, job, number, requeued):
+    process = job(*PYTHON, "wait")
+    wait_for(tmp_path / "ready")
+    process.send_signal(number)
+    assert ended(process)[0] == 0
+    assert (tmp_path / "notes").read_text() == "start\nsignal 15\n"
+    assert (["requeue", "77"] in calls(tmp_path)) == requeued
+
+
+def test_slurm_bad_input_is_not_run_again(tmp_path, job):
+    assert ended(job(*PYTHON, "code", "2"))[0] == 2 and len(calls(tmp_path)) == 1
+    assert "usage:" in ended(job())[2]
+
+
+def jobset() -> dict:
+    return yaml.safe_load((LAUNCH / "gke_jobset.yaml").read_text())
+
+
+def check(document: dict) -> None:
+    """Against the models generated from JobSet's openAPI schema, down to the pod; no field that it does not have."""
+    (container,) = document["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"]
+    for quantity in container["resources"].pop("limits").values():  # the generated model takes no quantity at all
+        assert isinstance(quantity, int)
+    JobsetV1alpha2JobSet.model_validate(document, extra="forbid", by_alias=True, by_name=False)
+
+
+def test_jobset_fits_the_schema():
+    document = jobset()
+    assert (document["apiVersion"], document["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    check(document)
+    policy = document["spec"]["failurePolicy"]
+    assert policy["restartStrategy"] in ("Recreate", "BlockingRecreate")  # choices that the models leave out
+    for rule in policy["rules"]:
+        assert rule["action"] in ("FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["spec", "failurePolicy", "maxRestart"], 3),
+        (["spec", "failurePolicy", "maxRestarts"], "3"),
+        (["spec", "replicatedJobs", 0, "template", "spec", "paralelism"], 4),
+        (["spec", "replicatedJobs", 0, "template", "spec", "template", "spec", "containers", 0, "cmd"], ["true"]),
+        (["spec", "replicatedJobs", 0, "name"], None),
+    ],
+)
+def test_jobset_schema_notices_faults(path, value):
+    document = place = jobset()
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ValidationError):
+        check(document)
+
+
+def test_jobset_goes_with_its_slice_and_with_restart_sh():
+    spec = jobset()["spec"]["replicatedJobs"][0]["template"]["spec"]
+    pod_spec = spec["template"]["spec"]
+    (container,) = pod_spec["containers"]
+    chips = 1
+    for side in pod_spec["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x"):
+        chips *= int(side)
+    per_machine = container["resources"]["limits"]["google.com/tpu"]
+    assert spec["completions"] == spec["parallelism"] == chips // per_machine
+    (codes,) = re.findall(r"case \$code in ([\d |]+)\) exit", (LAUNCH / "restart.sh").read_text())
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert {0, *rule["onExitCodes"]["values"]} == {int(code) for code in codes.split("|")}
+    assert rule["onExitCodes"]["containerName"] == container["name"]
+    assert {volume["name"] for volume in pod_spec["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
+    workdir = next(a for a in container["args"] if a.startswith("--workdir="))
+    assert workdir.removeprefix("--workdir=").startswith(container["volumeMounts"][0]["mountPath"])
+
+
+@pytest.mark.parametrize("script", [*sorted(LAUNCH.glob("*.sh")), LAUNCH / "slurm.sbatch"], ids=lambda p: p.name)
+def test_shellcheck(script):
+    assert script.is_file() and os.access(script, os.X_OK) == (script.suffix == ".sh")
+    done = subprocess.run([Path(sys.executable).parent / "shellcheck", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
