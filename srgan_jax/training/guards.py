@@ -18,7 +18,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.training.state import GanState
 
 STALLED = 75  # the exit code: a temporary failure, another start may help
-PATIENT = 10  # how many times longer compiling, saving and validating may take than a step
+PATIENT = 10  # how many times longer than a step one may take that compiles, saves or validates
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class Watchdog:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.limit = seconds, seconds * PATIENT  # the start compiles
-        self.last, self.done = time.monotonic(), threading.Event()
+        self.seconds, self.done = seconds, threading.Event()
+        self.begin()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Watchdog":
@@ -80,16 +80,13 @@ class Watchdog:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.done.set()
 
+    def begin(self) -> None:
+        """Something that may take longer than a step begins; it lasts until the next step is done."""
+        self.last, self.limit = time.monotonic(), self.seconds * PATIENT
+
     def step(self) -> None:
         """A step is done."""
         self.last, self.limit = time.monotonic(), self.seconds
-
-    @contextmanager
-    def patient(self) -> Iterator[None]:
-        """Around what may take longer than a step."""
-        self.last, self.limit = time.monotonic(), self.seconds * PATIENT
-        yield
-        self.step()
 
     def _watch(self) -> None:
         while not self.done.wait(min(1.0, self.seconds / 4)):

@@ -117,9 +117,9 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
     update = make_update(lowered, build_features(config), layout.axis_name)
     call = make_call(lowered, update, run.feed.crops, layout)
     began = time.monotonic()
-    with run.watchdog.patient():
-        call = layout.jit(call, batched=run.feed.batched)
-        call = parallel.compiled(call, state, run.vgg_params, batch, flags[0])
+    run.watchdog.begin()
+    call = layout.jit(call, batched=run.feed.batched)
+    call = parallel.compiled(call, state, run.vgg_params, batch, flags[0])
     log.info("compiled in %.1f s", time.monotonic() - began)
     upscale = make_upscale(build_generator(config))
 
@@ -151,7 +151,8 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
             if not (validate or save):
                 continue
             stopping, unread = read(*unread) or stopping, None
-            with progress.paused(), run.watchdog.patient():
+            run.watchdog.begin()
+            with progress.paused():
                 whole = layout.leave(state)
                 measured = _validate(run, upscale, whole, writer, step) if validate else None
                 if (save and not skips.row) or last or stopping:  # one that begins to diverge is no place to go back to

@@ -124,7 +124,7 @@ def describe(config: ConfigDict, state: GanState, workdir: Path) -> None:
     text = ""
     for name, player in (("generator", state.g), ("discriminator", state.d)):
         if player is not None:
-            log.info("%s: %s parameters", name, f"{parameter_overview.count_parameters(player.params):,}")
+            log.info("%s: %s parameters", name, f"{int(parameter_overview.count_parameters(player.params)):,}")
             text += f"{name}\n{parameter_overview.get_parameter_overview(player.params, include_stats=False)}\n"
     for path, content in (("parameters.txt", text), ("config.json", configs.to_json(config))):
         partial = workdir / f"{path}.partial"
