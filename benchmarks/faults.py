@@ -86,8 +86,8 @@ class Pair:
 
     def steps(self) -> list[int]:
         path = self.workdir / "metrics.jsonl"
-        lines = path.read_text().splitlines()[:-1] if path.exists() else []  # the last may be half written
-        return [json.loads(line)["step"] for line in lines]
+        whole, _, _ = path.read_text().rpartition("\n") if path.exists() else ("", "", "")  # half a line is no step
+        return [json.loads(line)["step"] for line in whole.splitlines()]
 
     def saved(self) -> int:
         folder = self.workdir / "checkpoints"

@@ -1,0 +1,119 @@
+"""What is not finite is skipped, then gone back from; what stalls is ended."""
+
+import logging
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from running import ROOT, assert_same_bits, logged, train
+from test_steps import made, some_batch
+
+from configs import tiny_gan
+from srgan_jax.training import guards, loop
+from srgan_jax.training.call import SKIPPED, guarded
+
+FIELDS = ("validation.every=0", "log.every=1", "log.tensorboard=False", "data.pipeline=device")
+
+
+def spoil(monkeypatch, wanted):
+    """The generator's gradient is not a number at updates for which wanted(step, config) says so."""
+    make = loop.make_update
+
+    def make_update(config, *arguments):
+        update = make(config, *arguments)
+
+        def spoiled(state, feature_params, batch, key):
+            new, metrics = update(state, feature_params, batch, key)
+            bad = jnp.where(wanted(state.g.step, config), jnp.nan, 0.0)
+            new = new.replace(g=new.g.replace(params=jax.tree.map(lambda x: x + bad, new.g.params)))
+            return new, metrics | {"g/grad_norm": metrics["g/grad_norm"] + bad}
+
+        return spoiled
+
+    monkeypatch.setattr(loop, "make_update", make_update)
+
+
+def test_a_skipped_update_changes_nothing_but_the_count():
+    config, state, update = made(tiny_gan.get_config(), ema=0.5)
+
+    def broken(*arguments):
+        new, metrics = update(*arguments)
+        return new, metrics | {"d/loss": jnp.inf * metrics["d/loss"]}
+
+    new, metrics = jax.jit(guarded(broken))(state, {}, some_batch(config), jax.random.key(0))
+    assert int(metrics[SKIPPED]) == 1 and not any(float(v) for name, v in metrics.items() if name != SKIPPED)
+    assert int(new.g.step) == int(new.d.step) == 1
+    before, after = state.replace(g=state.g.replace(step=1), d=state.d.replace(step=1)), new
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(a, b)
+    good, metrics = jax.jit(guarded(update))(state, {}, some_batch(config), jax.random.key(0))
+    assert int(metrics[SKIPPED]) == 0 and float(metrics["g/loss"]) > 0
+    assert any((np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (good, new)), strict=True))
+
+
+def test_nan_at_one_update_is_skipped_and_counted(tmp_path, monkeypatch, capsys):
+    spoil(monkeypatch, lambda step, config: step == 2)
+    train("tiny_gan", tmp_path / "run", *FIELDS, "steps=5", "checkpoint.every=5")
+    assert "update skipped (1 in a row at step 3)" in capsys.readouterr().err
+    assert list(logged(tmp_path / "run", "skipped").values()) == [0, 0, 1, 0, 0]
+    losses = logged(tmp_path / "run", "g/loss")
+    assert losses.keys() == {1, 2, 4, 5} and all(np.isfinite(list(losses.values())))
+
+
+def test_nan_again_and_again_goes_back_with_a_lower_rate(tmp_path, monkeypatch, capsys):
+    """From update 5 on, as long as the rate is the config's."""
+    rate = tiny_gan.get_config().optimizer.learning_rate
+    spoil(monkeypatch, lambda step, config: (step >= 5) & (config.optimizer.learning_rate == rate))
+    fields = (*FIELDS, "checkpoint.every=2", "guard.patience=3", "guard.factor=0.25")
+    train("tiny_gan", tmp_path / "run", *fields, "steps=12")
+    told = capsys.readouterr().err
+    assert "update skipped (3 in a row at step 8)" in told and "from step 4 to 12" in told
+    rates = logged(tmp_path / "run", "g/learning_rate")
+    assert list(rates) == list(range(1, 13))
+    assert all(rates[step] == pytest.approx(rate if step <= 4 else rate / 4) for step in rates)
+    # another process goes on at the lower rate, and ends in the same bits as one that was not interrupted
+    train("tiny_gan", tmp_path / "other", *fields, "steps=8")
+    train("tiny_gan", tmp_path / "other", *fields, "steps=12")
+    assert_same_bits(tmp_path / "run", tmp_path / "other")
+
+
+def test_skips_are_counted_across_calls(caplog):
+    caplog.set_level(logging.WARNING, "srgan_jax")
+    skips = guards.Skips(patience=4)
+    assert not skips.add(3, [0, 0, 1]) and skips.first == 2
+    assert not skips.add(6, [1, 1, 0]) and skips.row == 0
+    assert not skips.add(9, [0, 1, 1])
+    assert skips.add(12, [1, 1, 1]) and skips.first == 7 and skips.row == 5
+
+
+STALL = """
+import time
+from srgan_jax.training.guards import Watchdog
+with Watchdog(0.4) as watchdog:
+    time.sleep(1.0)  # the beginning has ten times as long
+    for _ in range(4):
+        time.sleep(0.2)
+        watchdog.step()
+    watchdog.begin()
+    time.sleep(1.0)
+    watchdog.step()
+    print("working", flush=True)
+    time.sleep(30)
+"""
+
+
+def test_the_watchdog_ends_what_stalls_with_all_stacks():
+    began = time.monotonic()
+    argv = [sys.executable, "-c", STALL]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 75 and done.stdout == "working\n" and time.monotonic() - began < 30
+    assert "no step in" in done.stderr and 'File "<string>"' in done.stderr and "_watch" in done.stderr
+
+
+def test_without_seconds_there_is_no_watchdog():
+    with guards.Watchdog(0.0) as watchdog:
+        assert not watchdog.thread.is_alive()
