@@ -1,0 +1,77 @@
+"""What is all-reduced, byte by byte, and what is made of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import collectives, scale_model
+
+ROOT = Path(__file__).parent.parent
+
+# 1 block of 8 features, 5x5 first and 3x3 last: convolutions, shared PReLU slopes; 3 BatchNorms of 8 channels
+G = 4 * (5 * 5 * 3 * 8 + 8 + 3 * (9 * 8 * 8 + 8) + 2 * (9 * 8 * 32 + 32) + 9 * 8 * 3 + 3 + 4)
+G_NORM = 4 * 2 * 3 * 8
+SLOPES = 4 * (2 * (8 - 1) + 2 * (32 - 1))
+# 8 convolutions of 8 to 64 features, a dense layer of 16 on 1x1x64; 7 BatchNorms
+WIDTHS = (3, 8, 8, 16, 16, 32, 32, 64, 64)
+D = 4 * (sum(9 * a * b + b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)) + 64 * 16 + 16 + 16 + 1)
+D_NORM = 4 * 2 * sum(WIDTHS[2:])
+
+
+def test_bytes_are_those_of_gradients_and_statistics():
+    argv = [sys.executable, "-m", "benchmarks.scale_cost", "--quick", "--batch", "2", "--devices", "4"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if line[:2] == "| "
+    ]
+    names, *rows = rows
+    srresnet, srgan = (dict(zip(names, row, strict=True)) for row in rows)
+    assert srresnet["gradients"] == f"{G + SLOPES:,} ({G:,})"
+    assert srgan["gradients"] == f"{G + SLOPES + 2 * D:,} ({G + D:,})"  # D's are sent twice
+    for row, norm in ((srresnet, G_NORM), (srgan, G_NORM + 3 * D_NORM)):
+        assert row["BatchNorm forward"] == row["BatchNorm backward"] == f"{norm:,}"
+        assert row["others"] == "0" and int(row["log"]) < 100 and float(row["GFLOP"]) > 0
+    # G forward and backward with 3 BatchNorms; D with 7, on generated crops and then for G; a gradient of each
+    assert srresnet["in sequence"].startswith("7 of ") and srgan["in sequence"].startswith("36 of ")
+    assert "unexplained" not in done.stdout
+
+
+HLO = """
+%add (a: f32[], b: f32[]) -> f32[] {{
+  ROOT %sum = f32[] add(%a, %b){inside}
+}}
+
+ENTRY %main (p: f32[8]) -> f32[3,3] {{
+  %p = f32[8]{{0}} parameter(0)
+  %one = f32[8]{{0}} all-reduce(%p), to_apply=%add, metadata={{op_name="jit(f)/jvp(SRResNet)/norm_after/reduce_sum"}}
+  %two = (bf16[3,3]{{1,0}}, f32[]) all-reduce(%one, %p), metadata={{op_name="jit(f)/transpose(jvp(SRResNet))/conv/x"}}
+  %three = f32[8]{{0}} all-gather(%p), dimensions={{0}}
+  ROOT %x = f32[3,3]{{1,0}} fusion(%two, %three), kind=kLoop, calls=%add
+}}
+"""
+
+
+def test_reading_hlo():
+    found = collectives.read(HLO.format(inside=""))
+    kinds = [collectives.FORWARD, collectives.GRADIENTS, "all-gather"]
+    assert [(one.kind, one.size, one.depth) for one in found] == list(zip(kinds, (32, 22, 32), (1, 2, 1), strict=True))
+    with pytest.raises(ValueError, match="all-reduce outside"):
+        collectives.read(HLO.format(inside="\n  %r = f32[] all-reduce(%sum)"))
+
+
+@pytest.mark.parametrize(
+    ("name", "chips", "latency", "seconds"),
+    [
+        ("TPU v5e", 256, 2e-6 + 32e-6, 2 * 255 / 256 / 200e9),  # 16x16: 8 there and 8 back, in each of two directions
+        ("TPU v5e", 4, 2e-6 + 4e-6, 2 * 3 / 4 / 100e9),  # no closed rings: half the links
+        ("TPU v5p", 512, 2e-6 + 24e-6, 2 * 511 / 512 / 600e9),
+        ("H100, H200", 8, 10e-6 + 12e-6, 2 * 7 / 8 / 450e9),
+        ("H100, H200", 64, 10e-6 + 12e-6 + 30e-6, 2 * 7 / 8 / 450e9 + 2 * 7 / 8 / 8 / 50e9),
+    ],
+)
+def test_model_of_an_all_reduce(name, chips, latency, seconds):
+    found = scale_model.all_reduce(scale_model.FABRICS[name], chips, 1e9)
+    assert found == (pytest.approx(latency), pytest.approx(1e9 * seconds))
