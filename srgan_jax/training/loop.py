@@ -24,9 +24,10 @@ from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.provenance import code_version
 from srgan_jax.training import parallel
-from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint, load_config, load_generator
+from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
 from srgan_jax.training.state import GanState, create_state
 from srgan_jax.training.steps import make_call, make_update
+from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.training.validate import Validation
 from srgan_jax.training.writers import Progress, Writer
 from srgan_jax.weights.vgg_file import digest, feature_params

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from running import command, leaves, logged, run, spawn
 
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 
 
 @pytest.mark.slow
