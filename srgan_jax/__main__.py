@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import sys
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
@@ -13,6 +14,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.weights.fetch import cache_dir
 
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
+SHOWN = sys.unraisablehook
 COMMANDS = {
     "train": "train a network as a config file describes, or go on with a run",
     "replay": "run the update again at which a training diverged",
@@ -40,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     ours = logging.getLogger("srgan_jax")
     ours.setLevel(logging.INFO)
     ours.handlers, ours.propagate = [logging.StreamHandler()], False
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every save, and in tracebacks of what is caught
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # likewise
+    sys.unraisablehook = without_echoes
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     keep_programs(ours)
     try:
@@ -58,6 +62,12 @@ def main(argv: list[str] | None = None) -> int:
 def printable(text: str) -> str:
     """One line that does nothing to a terminal: names out of foreign files may hold line ends and escape codes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def without_echoes(unraisable: Any) -> None:
+    """For sys.unraisablehook: after one array has failed, each that was under way finds Orbax's event loop closed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        SHOWN(unraisable)
 
 
 def keep_programs(log: logging.Logger) -> None:

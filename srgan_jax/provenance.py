@@ -47,6 +47,17 @@ def digest_tree(tree: Any) -> str:
     """sha256 over the paths, types, shapes and bits of a tree of arrays."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
-        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode() + array.tobytes())
+        total.update(f"{jax.tree_util.keystr(path)} ".encode() + _content(leaf))
     return total.hexdigest()
+
+
+def digest_leaves(tree: Any) -> dict[str, str]:
+    """sha256 over the type, shape and bits of each array of a tree, by its path a/b/c."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return {name: hashlib.sha256(_content(leaf)).hexdigest() for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+def _content(leaf: Any) -> bytes:
+    array = np.asarray(leaf)
+    return f"{array.dtype} {array.shape}".encode() + array.tobytes()

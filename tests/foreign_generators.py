@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from weights_cache import package_or_skip, shared_cache
 
 from srgan_jax.errors import UserError
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.fetch import member
 
 

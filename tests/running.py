@@ -11,7 +11,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from srgan_jax import config as configs
 from srgan_jax.__main__ import main
+from srgan_jax.models.build import build_discriminator, build_generator
+from srgan_jax.training.state import GanState, create_state
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,6 +89,13 @@ def leaves(workdir: Path) -> dict[str, np.ndarray]:
 
     walk(tree, "")
     return flat
+
+
+def made_up_state(step: int) -> GanState:
+    """tiny_gan's state with other numbers at each step, without compiling or training anything."""
+    config = configs.load(f"{ROOT}/configs/tiny_gan.py", [])
+    shapes = jax.eval_shape(lambda: create_state(config, build_generator(config), build_discriminator(config)))
+    return jax.tree.map(lambda x: np.linspace(step, step + 1, x.size).astype(x.dtype).reshape(x.shape), shapes)
 
 
 def assert_same_bits(a: Path, b: Path) -> None:

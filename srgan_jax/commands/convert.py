@@ -136,7 +136,7 @@ def convert_generator(args: argparse.Namespace) -> list[Path]:
 
 
 def export(args: argparse.Namespace) -> list[Path]:
-    from srgan_jax.training.checkpoint import load_generator
+    from srgan_jax.training.trained import load_generator
     from srgan_jax.weights.export_generator import export_generator
 
     generator = load_generator(args.source, field="RUN", which=args.which)

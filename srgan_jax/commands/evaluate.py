@@ -15,7 +15,7 @@ from srgan_jax.evaluation.pairs import Pairs, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.ops.bicubic import PADDING
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
 

@@ -11,7 +11,7 @@ import jax
 from srgan_jax.data.images import BrokenImage, list_images, read_image, write_png
 from srgan_jax.errors import UserError
 from srgan_jax.inference.upscale import make_upscale
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 
 
 def main(argv: list[str]) -> int:

@@ -13,7 +13,8 @@ from srgan_jax.evaluation.grid import Grid, Row
 from srgan_jax.evaluation.measure import measured
 from srgan_jax.evaluation.processes import Child, children, lock
 from srgan_jax.evaluation.results import RESULTS, Line, read_results, run_folder, seconds_trained, write_results
-from srgan_jax.training.checkpoint import has_checkpoint, load_config
+from srgan_jax.training.checkpoint import has_checkpoint
+from srgan_jax.training.trained import load_config
 
 Say = Callable[[str], None]
 

@@ -12,7 +12,7 @@ from srgan_jax.inference.pictures import Picture, comparison
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.ops.bicubic import imresize
 from srgan_jax.provenance import code_version, digest_tree
-from srgan_jax.training.checkpoint import Generator
+from srgan_jax.training.trained import Generator
 
 Result = dict[str, Any]
 Outputs = dict[str, list[list[Picture]]]

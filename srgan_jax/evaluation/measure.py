@@ -14,7 +14,7 @@ from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.inference.pictures import centre
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
 FIGURES = "figures.json"

@@ -23,9 +23,9 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
-from srgan_jax.training.checkpoint import load_generator
 from srgan_jax.training.state import TrainState, create_state
 from srgan_jax.training.steps import forward
+from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.vgg_file import feature_params, load_vgg
 
 ADVERSARIAL = 1e-3  # the paper's weight of it, eq. 3; the content term has weight 1

@@ -1,77 +1,223 @@
-"""Orbax checkpoints of a run, and what else reads them: resuming, warm starts, evaluation."""
+"""The checkpoints of a run: saved beside training, verified when restored, and what happens when either fails."""
 
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
-from ml_collections import ConfigDict
+from jax.experimental import multihost_utils
 from orbax.checkpoint import args
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from srgan_jax import config as configs
 from srgan_jax.errors import UserError
-from srgan_jax.models.build import build_generator
+from srgan_jax.training.saved_step import (
+    QUARANTINE,
+    Damaged,
+    first_line,
+    layout,
+    make_digests,
+    metric,
+    put_away,
+    read_records,
+    read_state,
+    remove_unfinished,
+    saved_steps,
+)
 from srgan_jax.training.state import GanState
-from srgan_jax.weights.generator_file import is_generator_file, read_config, read_variables
 
-METRIC = "psnr_y"  # which decides the best checkpoint
+log = logging.getLogger(__name__)
+
+FAILURES = 3  # saves in a row, after which a run that cannot be saved is not worth its electricity
+OVERHEAD, MARGIN = 1.1, 10**6  # bytes on disk for each byte of the state, and for descriptions of its arrays
 
 
 def has_checkpoint(workdir: str | Path) -> bool:
     """Whether a save was ever finished there; reads nothing, creates nothing."""
-    folder = Path(workdir) / "checkpoints"
-    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+    return bool(saved_steps(Path(workdir) / "checkpoints"))
 
 
 class Checkpoints:
-    """The steps saved under `workdir/checkpoints`: the newest few and the best. Saving goes on beside training."""
+    """The steps saved under `workdir/checkpoints`: the newest few and the best. Saving goes on beside training.
+
+    Where several processes share the workdir, each makes the same calls, and all come to the same verdict.
+
+    Raises:
+      UserError: checkpoints were there, and every one is damaged. They are in `workdir/quarantine`.
+    """
 
     def __init__(self, workdir: str | Path, keep: int = 2) -> None:
-        best = BestN(get_metric_fn=_metric, n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
-            best_fn=_metric,  # without it the metrics are not written
-            cleanup_tmp_directories=True,
-        )
         self.folder = Path(workdir).absolute() / "checkpoints"
-        self.manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "meta"))
+        self.saving: int | None = None  # the step in flight
+        self.failures, self.failure = 0, ""  # in a row, and the last
+        for step in saved_steps(self.folder):
+            self._refuse(step, partial(read_records, self.folder / str(step)))
+        if not has_checkpoint(workdir) and (self.folder.parent / QUARANTINE).is_dir():
+            raise self._none_good()
+        multihost_utils.sync_global_devices("looked")  # so that none finds what another has already saved
+        self.manager = _open(self.folder, keep) if jax.process_index() == 0 else None
 
     def save(self, step: int, state: GanState, meta: dict[str, Any], metrics: dict[str, float] | None) -> None:
-        items = args.Composite(state=args.StandardSave(_tree(state)), meta=args.JsonSave(meta))
-        self.manager.save(step, args=items, metrics=metrics)
+        """Begins to save; what went wrong with the save before is found here. `meta` and `metrics`: JSON.
 
-    def restore(self, template: GanState) -> tuple[GanState, dict[str, Any]]:
-        """The newest checkpoint, laid out as `template` is, and its meta. There must be one.
+        A save that fails, or for which there is no room, is a warning, and what was saved earlier stays.
 
         Raises:
-          UserError: it is damaged.
+          UserError: FAILURES saves failed in a row.
         """
-        step = self.manager.latest_step()
-        assert step is not None
-        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(template))
-        items = args.Composite(state=args.StandardRestore(wanted), meta=args.JsonRestore())
-        try:
-            saved = self.manager.restore(step, args=items)
-        except Exception as error:  # Orbax raises many kinds on damaged files
-            raise damaged(self.folder / str(step), error) from error
-        return serialization.from_state_dict(template, _with_none(saved["state"], template)), saved["meta"]
+        self._settle()
+        self.saving, problem = step, ""
+        if self.manager:
+            try:
+                problem = _begin(self.manager, step, jax.device_get(_tree(state)), meta, metrics)
+            except Exception as error:  # of whatever kind, the disk's fault or Orbax's
+                problem = first_line(error)
+        if _anywhere(bool(problem)):
+            self._settle(problem)
+
+    def restore(self, template: GanState) -> tuple[GanState, dict[str, Any]]:
+        """The newest good checkpoint, placed as `template` is, and its meta. There must be one.
+
+        Damaged ones are moved to `workdir/quarantine`, with a warning each.
+
+        Raises:
+          UserError: none is good, or the newest good one is of another network than `template`.
+        """
+        self._settle()
+        wanted = _tree(template)
+        for step in saved_steps(self.folder):
+            read = self._refuse(step, partial(_read, self.folder / str(step)))
+            if read is not None:
+                break
+        else:
+            raise self._none_good()
+        if self.manager:
+            self.manager.reload()  # of what was put away it knows nothing
+        tree, records = read
+        if records["digests"] is None:
+            log.warning("warning: %s/%d was saved without digests: it could not be verified", self.folder, step)
+        if layout(tree) != layout(wanted):
+            raise UserError(
+                f"{self.folder}/{step}: the arrays of another network than the config's; use another --workdir"
+            )
+        tree = jax.tree.map(
+            lambda like, x: jax.make_array_from_callback(x.shape, like.sharding, lambda index: x[index]), wanted, tree
+        )
+        return serialization.from_state_dict(template, _with_none(tree, template)), records["meta"]
 
     def close(self) -> None:
-        """Waits for the save in flight; an error in it is raised here."""
-        self.manager.wait_until_finished()
-        self.manager.close()
+        """Waits for the save in flight.
+
+        Raises:
+          UserError: the last save failed. If another error is on its way it is only warned of.
+        """
+        try:
+            self._settle()
+        finally:
+            if self.manager:
+                self.manager.close()
+        if self.failures and sys.exc_info()[0] is None:
+            raise UserError(f"{self.folder}: the last save failed ({self.failure}); {self._advice()}")
+
+    def _settle(self, problem: str = "") -> None:
+        """Waits for the save in flight, if there is one."""
+        if self.saving is None:
+            return
+        step, self.saving = self.saving, None
+        try:
+            if self.manager:
+                self.manager.wait_until_finished()
+        except Exception as error:
+            problem = problem or first_line(error)
+        if _anywhere(bool(problem)):
+            self._failed(step, problem or "another process failed")
+        else:
+            self.failures = 0
+
+    def _failed(self, step: int, problem: str) -> None:
+        self.failures += 1
+        self.failure = f"step {step}: {problem}"
+        if self.manager:
+            remove_unfinished(self.folder)
+            self.manager.reload()  # it takes the steps that were to go for gone
+        if self.failures == FAILURES:
+            raise UserError(
+                f"{self.folder}: {FAILURES} saves in a row failed, the last at {self.failure}; {self._advice()}"
+            )
+        if self.manager:
+            log.warning("warning: not saved at step %d (%s); training goes on", step, problem)
+
+    def _advice(self) -> str:
+        steps = saved_steps(self.folder)
+        return f"make room there and give the same command again, which goes on from step {steps[0] if steps else 0}"
+
+    def _refuse(self, step: int, read: Callable[[], Any]) -> Any:
+        """What `read` returns, or None: on some process it found damage, and the step is in quarantine."""
+        found, problem = None, ""
+        try:
+            found = read()
+        except Damaged as error:
+            problem = str(error)
+        if not _anywhere(bool(problem)):
+            return found
+        if jax.process_index() == 0:
+            moved = put_away(self.folder / str(step))
+            problem = problem or "another process cannot read it"
+            log.warning("warning: checkpoint %d is damaged (%s): moved to %s", step, problem, moved)
+        multihost_utils.sync_global_devices("put away")
+        return None
+
+    def _none_good(self) -> UserError:
+        place = self.folder.parent / QUARANTINE
+        return UserError(
+            f"{self.folder}: no good checkpoint is left, the damaged ones are in {place}; put copies of good ones "
+            "back, use another --workdir, or remove that folder to train from the start"
+        )
 
 
-def damaged(checkpoint: Path, error: Exception) -> UserError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-    return UserError(f"{checkpoint}: damaged ({reason}); move it away to go on from an older one")
+def _open(folder: Path, keep: int) -> ocp.CheckpointManager:
+    """For this process alone: in Orbax's own way one whose writing fails leaves the others waiting for minutes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    best = BestN(get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False)
+    here = jax.process_index()
+    options = ocp.CheckpointManagerOptions(
+        create=False,
+        preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+        best_fn=metric,  # without it the metrics are not written
+        cleanup_tmp_directories=True,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}),
+    )
+    return ocp.CheckpointManager(folder, options=options, item_names=("state", "meta", "digests"))
 
 
-def _metric(metrics: dict[str, float]) -> float:
-    return metrics[METRIC]
+def _begin(
+    manager: ocp.CheckpointManager, step: int, tree: Any, meta: dict[str, Any], metrics: dict[str, float] | None
+) -> str:
+    """Begins to save numpy arrays; returns why not, if there is no room."""
+    needed = OVERHEAD * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + MARGIN
+    free = shutil.disk_usage(manager.directory).free
+    if free < needed:
+        return f"{free / 1e6:.1f} MB are free, it needs {needed / 1e6:.1f}"
+    digests = make_digests(tree, {"meta": meta} if metrics is None else {"meta": meta, "metrics": metrics})
+    items = args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta), digests=args.JsonSave(digests))
+    manager.save(step, args=items, metrics=metrics)
+    return ""
+
+
+def _read(step: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    records = read_records(step)
+    return read_state(step, records["digests"]), records
+
+
+def _anywhere(flag: bool) -> bool:
+    """Whether it is so on any process."""
+    return bool(multihost_utils.process_allgather(np.array(flag)).any()) if jax.process_count() > 1 else flag
 
 
 def _tree(state: GanState) -> dict[str, Any]:
@@ -94,73 +240,3 @@ def _with_none(tree: Any, template: Any) -> Any:
         return {key: None if value is None else fill(tree.get(key, {}), value) for key, value in like.items()}
 
     return fill(tree, serialization.to_state_dict(template))
-
-
-class Generator(NamedTuple):
-    """A trained generator and where it came from."""
-
-    network: nn.Module
-    variables: dict[str, Any]
-    config: ConfigDict
-    step: int
-    run: Path
-    name: str  # for tables: the run folder's, or what a converted file states
-
-
-def load_config(run: str | Path, field: str) -> ConfigDict:
-    """The config that a run was started with, or the part of one (scale, dtype, generator) in a generator's file.
-
-    Raises:
-      UserError: the folder is no run, the file holds no generator.
-    """
-    if is_generator_file(run):
-        return read_config(Path(run), field)[0]
-    path = Path(run) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{field}={run}: not a run (no config.json in it); give the --workdir of a training run")
-    try:
-        config = configs.from_json(path.read_text())
-        build_generator(config)  # only what is needed of it: a run may be older than some fields
-        return config
-    except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
-        raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
-
-
-def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
-    """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
-
-    `run` may also be a .safetensors file that convert_generator wrote, whose step is 0. `field` names the argument in
-    messages.
-
-    Raises:
-      UserError: the folder is no run, has no checkpoint yet, or the checkpoint or file is damaged.
-    """
-    if is_generator_file(run):
-        config, name = read_config(Path(run), field)
-        return Generator(build_generator(config), read_variables(Path(run), config, field), config, 0, Path(run), name)
-    config = load_config(run, field)
-    if not has_checkpoint(run):
-        raise UserError(f"{field}={run}: the run has no checkpoint yet")
-    folder = Path(run).absolute() / "checkpoints"
-    options = ocp.CheckpointManagerOptions(best_fn=_metric, read_only=True)
-    handlers = {"state": ocp.PyTreeCheckpointHandler()}
-    with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
-        best = manager.best_step() if which == "best" else None
-        step = manager.latest_step() if best is None else best
-        assert step is not None
-        network = build_generator(config)
-        shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False))
-        wanted = {"params": shapes["params"]} | {k: v for k, v in shapes.items() if k == "batch_stats"}
-        if config.ema:
-            wanted["ema_params"] = shapes["params"]
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), {"g": wanted})
-        restore_args = ocp.checkpoint_utils.construct_restore_args(wanted)
-        request = args.PyTreeRestore(wanted, restore_args=restore_args, partial_restore=True)
-        try:
-            saved = manager.restore(step, args=args.Composite(state=request))["state"]["g"]
-        except Exception as error:
-            raise damaged(folder / str(step), error) from error
-    params = saved.get("ema_params", saved["params"])
-    variables = {"params": params, "batch_stats": saved.get("batch_stats", {})}
-    return Generator(network, variables, config, step, Path(run), Path(run).resolve().name)

@@ -1,6 +1,6 @@
 """The update at which training diverged, kept and run again."""
 
-import logging
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,21 @@ from srgan_jax.data.sources import Source
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start
-from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint, load_config
+from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
 from srgan_jax.training.guards import Diverged
 from srgan_jax.training.state import AUGMENT
 from srgan_jax.training.steps import make_update
+from srgan_jax.training.trained import load_config
 
 FOLDER, BATCH = "diverged", "batch.npz"  # below the workdir
-
-log = logging.getLogger(__name__)
 
 
 def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Path) -> UserError:
     """Saves the state and the crops of the first update that was not finite; the error to end with names both."""
     folder, first = workdir / FOLDER, error.first
     state = error.state.replace(g=error.state.g.replace(step=jnp.asarray(first)))
+    if parallel.is_lead():
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier time
     with closing(Checkpoints(folder, 1)) as checkpoints:
         checkpoints.save(first, state, {}, None)
     if parallel.is_lead():

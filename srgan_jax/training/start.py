@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_generator
-from srgan_jax.training.checkpoint import load_config, load_generator
 from srgan_jax.training.parallel import Layout
 from srgan_jax.training.state import GanState, create_state
+from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.vgg_file import feature_params
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from srgan_jax.__main__ import main
 from srgan_jax.data.images import list_images, read_image, write_png
 from srgan_jax.data.sources import SAMPLES
 from srgan_jax.ops.bicubic import imresize
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from configs import base
 from srgan_jax import config as configs
 from srgan_jax.models.build import build_generator
 from srgan_jax.models.msrresnet import MSRResNet
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 
 KEY = jax.random.key(0, impl="rbg")
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import read_image
-from srgan_jax.training.checkpoint import load_config, load_generator
+from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.convert_generator import convert_generator
 from srgan_jax.weights.generator_file import is_generator_file
 from srgan_jax.weights.tensors import read_metadata

@@ -15,7 +15,7 @@ from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.metrics import compare
-from srgan_jax.training.checkpoint import load_config, load_generator
+from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.convert_generator import FETCHABLE, convert_generator
 from srgan_jax.weights.tensors import read_metadata
 

@@ -18,7 +18,7 @@ from foreign_generators import (
 )
 from safetensors.numpy import load_file, save_file
 
-from srgan_jax.training.checkpoint import load_generator
+from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.convert_generator import convert_generator
 from srgan_jax.weights.export_generator import export_generator
 from srgan_jax.weights.tensors import read_tensors, write_keras_h5

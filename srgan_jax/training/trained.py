@@ -1,0 +1,90 @@
+"""A trained generator, from a run's checkpoints or a converted file: for warm starts, evaluation, enlarging.
+
+Nothing is moved or written: another process may be training in the run's folder.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from ml_collections import ConfigDict
+
+from srgan_jax import config as configs
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_generator
+from srgan_jax.training.saved_step import Damaged, layout, metric, read_records, read_state, saved_steps
+from srgan_jax.weights.generator_file import is_generator_file, read_config, read_variables
+
+
+class Generator(NamedTuple):
+    """A trained generator and where it came from."""
+
+    network: nn.Module
+    variables: dict[str, Any]
+    config: ConfigDict
+    step: int
+    run: Path
+    name: str  # for tables: the run folder's, or what a converted file states
+
+
+def load_config(run: str | Path, field: str) -> ConfigDict:
+    """The config that a run was started with, or the part of one (scale, dtype, generator) in a generator's file.
+
+    Raises:
+      UserError: the folder is no run, the file holds no generator.
+    """
+    if is_generator_file(run):
+        return read_config(Path(run), field)[0]
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{field}={run}: not a run (no config.json in it); give the --workdir of a training run")
+    try:
+        config = configs.from_json(path.read_text())
+        build_generator(config)  # only what is needed of it: a run may be older than some fields
+        return config
+    except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
+        raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
+
+
+def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
+    """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
+
+    `run` may also be a .safetensors file that convert_generator wrote, whose step is 0. `field` names the argument in
+    messages.
+
+    Raises:
+      UserError: the folder is no run, has no checkpoint yet, or the checkpoint or file is damaged.
+    """
+    if is_generator_file(run):
+        config, name = read_config(Path(run), field)
+        return Generator(build_generator(config), read_variables(Path(run), config, field), config, 0, Path(run), name)
+    config = load_config(run, field)
+    folder = Path(run).absolute() / "checkpoints"
+    steps = saved_steps(folder)
+    if not steps:
+        raise UserError(f"{field}={run}: the run has no checkpoint yet")
+    step = steps[0]
+    network = build_generator(config)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False))
+    wanted = {"params": shapes["params"]} | {k: v for k, v in shapes.items() if k == "batch_stats"}
+    if config.ema:
+        wanted["ema_params"] = shapes["params"]
+    try:
+        records = {}
+        for step in steps if which == "best" else steps[:1]:
+            records[step] = read_records(folder / str(step))
+        measured = [step for step in records if records[step]["metrics"]]
+        step = max(measured, key=lambda step: metric(records[step]["metrics"]), default=steps[0])
+        saved = read_state(folder / str(step), records[step]["digests"], {"g": wanted})["g"]
+        if layout(saved) != layout(wanted):
+            raise Damaged("its arrays are not those of the generator in config.json")
+    except Damaged as error:
+        others = [f"step {other}" for other in steps if other != step]
+        there = others[0] if others else "no other step"
+        remedy = f"{there} is there: move this one away, or resume the run, which does so"
+        raise UserError(f"{folder}/{step}: damaged ({error}); {remedy}") from error
+    saved = jax.device_put(saved, jax.local_devices()[0])
+    params = saved.get("ema_params", saved["params"])
+    variables = {"params": params, "batch_stats": saved.get("batch_stats", {})}
+    return Generator(network, variables, config, step, Path(run), Path(run).resolve().name)
