@@ -57,6 +57,8 @@ def read(text: str) -> list[Collective]:
 def _kind(op: str, where: str) -> str:
     if op != "all-reduce":
         return op
+    if "/gradients/" in where:
+        return GRADIENTS
     backward = "transpose(jvp(" in where
     if "/norm_" in where:
         return BACKWARD if backward else FORWARD
@@ -79,36 +81,40 @@ def layers(state: GanState) -> dict[str, int]:
     return dict(sizes)
 
 
-def expected(state: GanState) -> dict[str, int]:
+def expected(state: GanState, mode: str = "jit") -> dict[str, int]:
     """Bytes by kind if nothing were sent that need not be: parameters' gradients and BatchNorm's statistics.
 
     A BatchNorm of c channels needs the sums of x and x**2 forward, 2c values, and backward two sums for each channel
-    again, from which the gradients of its own two parameters follow. SRGAN's generator is run once in an update, its
-    discriminator three times: on real crops, on generated ones, and on those for the generator.
+    again, from which under jit the gradients of its own two parameters follow. SRGAN's generator is run once in an
+    update, its discriminator three times: on real crops, on generated ones, and on those for the generator.
     """
     sizes = layers(state)
     norms = {name: size for name, size in sizes.items() if "/norm_" in name}
     passes = sum(size * (3 if name.startswith("(Discriminator") else 1) for name, size in norms.items())
-    return {FORWARD: passes, BACKWARD: passes, GRADIENTS: sum(sizes.values()) - sum(norms.values())}
+    apart = sum(norms.values()) if mode == "jit" else 0
+    return {FORWARD: passes, BACKWARD: passes, GRADIENTS: sum(sizes.values()) - apart}
 
 
-def excess(collectives: Iterable[Collective], state: GanState) -> dict[str, int]:
+def excess(collectives: Iterable[Collective], state: GanState, mode: str = "jit") -> dict[str, int]:
     """Bytes of gradients beyond the parameters', by reason; "unexplained" for those (or too few) that have none."""
+    if mode != "jit":
+        more = by_kind(collectives).get(GRADIENTS, 0) - expected(state, mode)[GRADIENTS]
+        return {"unexplained": more} if more else {}
     sizes = {name: size for name, size in layers(state).items() if "/norm_" not in name}
     found: Counter[str] = Counter()
     for collective in collectives:
         if collective.kind == GRADIENTS:
             found[next((name for name in sizes if name in collective.where), "")] += collective.size
-    more: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for name in sizes.keys() | found.keys():
         size, extra = sizes.get(name, 0), found[name] - sizes.get(name, 0)
         if name.startswith("(Discriminator") and extra == size:
-            more[TWICE] += extra
+            reasons[TWICE] += extra
         elif "/prelu" in name and extra > 0:
-            more[CHANNELS] += extra
+            reasons[CHANNELS] += extra
         elif extra:
-            more["unexplained"] += abs(extra)
-    return dict(more)
+            reasons["unexplained"] += abs(extra)
+    return dict(reasons)
 
 
 def by_kind(collectives: Iterable[Collective]) -> dict[str, int]:

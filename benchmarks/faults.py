@@ -47,10 +47,10 @@ sys.exit(__main__.main(sys.argv[2:]))
 
 
 class Outcome(NamedTuple):
-    """codes: of both processes, negative for a signal. reached: the last step of the log; saved: of the checkpoints."""
+    """codes: negative for a signal, None if stopped. reached, saved: last steps of the log and of the checkpoints."""
 
     fault: str
-    codes: list[int]
+    codes: list[int | None]
     seconds: float
     reached: int
     saved: int

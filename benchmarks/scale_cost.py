@@ -21,10 +21,12 @@ from ml_collections import ConfigDict
 from benchmarks import collectives, scale_model
 from benchmarks.flops import update_flops
 from srgan_jax import config as configs
-from srgan_jax.models.build import build_discriminator, build_features, build_generator
+from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel
+from srgan_jax.training.call import make_call
+from srgan_jax.training.start import networks
 from srgan_jax.training.state import GanState, create_state
-from srgan_jax.training.steps import make_call, make_update
+from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -47,22 +49,24 @@ class Cost(NamedTuple):
         return max((one.depth for one in self.found), default=0)
 
 
-def load(kind: str, batch: int, quick: bool) -> ConfigDict:
+def load(kind: str, batch: int, quick: bool, mode: str) -> ConfigDict:
     """The shipped config with `batch` crops in all."""
     fields = ["data.source=bundled", "steps_per_call=1", f"batch_size={batch}", "loss.feature.weights=random"]
+    fields.append(f"parallel.mode={mode}")
     return configs.load(str(CONFIGS / f"{(TINY if quick else KINDS)[kind]}.py"), [f"--config.{f}" for f in fields])
 
 
 def compile_update(config: ConfigDict, devices: int) -> tuple[jax.stages.Compiled, GanState]:
     """The program that training compiles, for the first so many devices, and the state's shapes; nothing is run."""
-    mesh = parallel.make_mesh(config.batch_size, devices)
-    state = jax.eval_shape(lambda: create_state(config, build_generator(config), build_discriminator(config)))
+    layout = parallel.make_layout(config, devices)
+    state = jax.eval_shape(lambda: create_state(config, *networks(config, layout)))
     vgg, feature, crop = build_features(config), config.loss.feature, config.data.crop
     params = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, random_vgg(feature.network, feature.layer, 0)))
     fed = jax.ShapeDtypeStruct((1, config.batch_size, crop, crop, 3), jnp.uint8)
-    call = make_call(config, make_update(config, vgg), lambda fed, i, step: fed, parallel.divide(mesh))
-    call = parallel.compile_call(call, mesh, batched=True)
-    return call.lower(state, params if vgg else {}, fed).compile(), state
+    flag = jax.ShapeDtypeStruct((devices,), jnp.int32)
+    update = make_update(config, vgg, layout.axis_name)
+    call = layout.jit(make_call(config, update, lambda fed, i, step, places: fed, layout), batched=True)
+    return call.lower(state, params if vgg else {}, fed, flag).compile(), state
 
 
 def cost(config: ConfigDict, devices: int) -> Cost:
@@ -72,8 +76,8 @@ def cost(config: ConfigDict, devices: int) -> Cost:
     found = collectives.read(text)
     sizes: Any = compiled.memory_analysis()
     memory = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    expected = collectives.expected(state) if devices > 1 else {}
-    excess = collectives.excess(found, state) if devices > 1 else {}
+    expected = collectives.expected(state, config.parallel.mode) if devices > 1 else {}
+    excess = collectives.excess(found, state, config.parallel.mode) if devices > 1 else {}
     return Cost(found, expected, excess, memory + sizes.temp_size_in_bytes, counted["flops"])
 
 
@@ -107,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--devices", nargs="+", type=int, help="default 1 2 4 8 16 32 64")
     parser.add_argument("--batch", type=int, default=16, help="crops for each device (default 16)")
     parser.add_argument("--quick", action="store_true", help="tiny networks, 1, 2 and 4 devices")
+    parser.add_argument("--mode", choices=["jit", "shard_map"], default="jit", help="parallel.mode (default jit)")
     parser.add_argument("--project", action="store_true", help="expected efficiency on accelerators")
     parser.add_argument("--share", type=float, default=0.3, help="of the peak FLOP/s, assumed (default 0.3)")
     parser.add_argument("--latency", type=float, default=1.0, help="factor on the assumed latencies (default 1)")
@@ -122,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     reasons: dict[str, None] = {}
     for kind in KINDS:
         for devices in counts:
-            config = load(kind, args.batch * devices, args.quick)
+            config = load(kind, args.batch * devices, args.quick, args.mode)
             one = cost(config, devices)
             if args.project:
                 flops = update_flops(config) * args.batch

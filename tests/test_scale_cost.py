@@ -20,15 +20,21 @@ D = 4 * (sum(9 * a * b + b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)) + 
 D_NORM = 4 * 2 * sum(WIDTHS[2:])
 
 
-def test_bytes_are_those_of_gradients_and_statistics():
-    argv = [sys.executable, "-m", "benchmarks.scale_cost", "--quick", "--batch", "2", "--devices", "4"]
+def table(*options):
+    """The command's rows, by kind."""
+    argv = [sys.executable, "-m", "benchmarks.scale_cost", "--quick", "--batch", "2", "--devices", "4", *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if line[:2] == "| "
     ]
     names, *rows = rows
-    srresnet, srgan = (dict(zip(names, row, strict=True)) for row in rows)
+    assert "unexplained" not in done.stdout
+    return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+
+
+def test_bytes_are_those_of_gradients_and_statistics():
+    srresnet, srgan = table().values()
     assert srresnet["gradients"] == f"{G + SLOPES:,} ({G:,})"
     assert srgan["gradients"] == f"{G + SLOPES + 2 * D:,} ({G + D:,})"  # D's are sent twice
     for row, norm in ((srresnet, G_NORM), (srgan, G_NORM + 3 * D_NORM)):
@@ -36,7 +42,15 @@ def test_bytes_are_those_of_gradients_and_statistics():
         assert row["others"] == "0" and int(row["log"]) < 100 and float(row["GFLOP"]) > 0
     # G forward and backward with 3 BatchNorms; D with 7, on generated crops and then for G; a gradient of each
     assert srresnet["in sequence"].startswith("7 of ") and srgan["in sequence"].startswith("36 of ")
-    assert "unexplained" not in done.stdout
+
+
+def test_shard_map_sends_each_gradient_once():
+    rows = table("--mode", "shard_map")
+    assert rows["SRResNet"]["gradients"] == f"{G + G_NORM:,}"
+    assert rows["SRGAN"]["gradients"] == f"{G + G_NORM + D + D_NORM:,}"
+    for kind, norm in (("SRResNet", G_NORM), ("SRGAN", G_NORM + 3 * D_NORM)):
+        assert rows[kind]["BatchNorm forward"] == rows[kind]["BatchNorm backward"] == f"{norm:,}"
+        assert rows[kind]["others"] == "0" and int(rows[kind]["log"]) < 100
 
 
 HLO = """

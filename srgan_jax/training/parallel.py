@@ -194,15 +194,15 @@ def own(x: jax.Array) -> np.ndarray:
     return np.asarray(x.addressable_data(0))
 
 
-def make_layout(config: ConfigDict) -> Layout:
-    """Over all devices of all processes.
+def make_layout(config: ConfigDict, devices: int = 0) -> Layout:
+    """Over all devices of all processes, or the first so many.
 
     Raises:
       UserError: the global batch does not divide by their number times config.parallel.accumulate.
     """
-    devices, parts = jax.devices(), config.parallel.accumulate
-    if config.batch_size % (len(devices) * parts):
-        what = f"the {len(devices)} devices" + (f" times config.parallel.accumulate={parts}" if parts > 1 else "")
+    chosen, parts = jax.devices()[: devices or None], config.parallel.accumulate
+    if config.batch_size % (len(chosen) * parts):
+        what = f"the {len(chosen)} devices" + (f" times config.parallel.accumulate={parts}" if parts > 1 else "")
         raise UserError(f"config.batch_size={config.batch_size}: not divisible by {what}")
-    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    mesh = jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
     return Layout(mesh, config.parallel.mode, config.batch_size)

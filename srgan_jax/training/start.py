@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from clu import parameter_overview
@@ -86,15 +87,19 @@ def digest(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(configs.course(config), sort_keys=True).encode()).hexdigest()
 
 
+def networks(config: ConfigDict, layout: Layout) -> tuple[nn.Module, nn.Module | None]:
+    """G and D, whose BatchNorm knows what its means are over."""
+    axis_name = layout.axis_name if config.parallel.batch_norm == "global" else None
+    return build_generator(config, axis_name=axis_name), build_discriminator(config, axis_name=axis_name)
+
+
 def initial_state(config: ConfigDict, layout: Layout, resumed: bool) -> GanState:
     """At step 0, on the devices; of the shape that a checkpoint is restored to where the run is `resumed`.
 
     Raises:
       UserError: the run that the generator is to come from does not fit.
     """
-    axis_name = layout.axis_name if config.parallel.batch_norm == "global" else None  # of BatchNorm's means
-    networks = build_generator(config, axis_name=axis_name), build_discriminator(config, axis_name=axis_name)
-    state = layout.replicate(create_state(config, *networks))
+    state = layout.replicate(create_state(config, *networks(config, layout)))
     return _warm_start(state, config, layout) if config.init_from and not resumed else state
 
 
@@ -102,9 +107,9 @@ def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState
     """The generator, and its running statistics, of another run."""
     field = "config.init_from"
     source = load_generator(config.init_from, field=field)
-    networks = source.network, build_generator(config)
+    pair = source.network, build_generator(config)
     # as built: a run may be older than a field, and a field may be of no use to a network
-    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in networks)
+    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in pair)
     fields = [n for n in ours if n not in ("parent", "dtype", "axis_name", "icnr")]  # which may differ
     other = [f"generator.{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in fields if theirs.get(n) != ours[n]]
     if other:

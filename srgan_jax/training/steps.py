@@ -67,13 +67,15 @@ def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = Non
     single = config.parallel.accumulate == 1
     statistics_differ = axis_name and config.parallel.batch_norm == "replica"
 
-    def across(stats: Any, tree: Any) -> tuple[Any, Any]:
-        """Means over the devices, where XLA does not see them itself."""
+    def across(stats: Any, tree: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """Means over the devices, where XLA does not see them itself; the tree's first is the gradient."""
+        if not axis_name:
+            return stats, tree
+        with jax.named_scope("gradients"):
+            grads = jax.lax.pmean(tree[0], axis_name)
         if statistics_differ:
-            stats, tree = jax.lax.pmean((stats, tree), axis_name)
-        elif axis_name:
-            tree = jax.lax.pmean(tree, axis_name)
-        return stats, tree
+            stats = jax.lax.pmean(stats, axis_name)
+        return stats, (grads, *jax.lax.pmean(tree[1:], axis_name))
 
     def update(state: GanState, feature_params: Any, batch: dict[str, Array], key: Array) -> tuple[GanState, Metrics]:
         g, d = state.g, state.d

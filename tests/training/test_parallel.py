@@ -131,10 +131,8 @@ def test_parts_scanned_equal_parts_unrolled(monkeypatch):
 REPLICA = """
 import jax, numpy as np
 from configs import tiny_gan
-from srgan_jax.models.build import build_discriminator, build_generator
-from srgan_jax.training import parallel, steps
+from srgan_jax.training import parallel, start, steps
 from srgan_jax.training.call import make_call
-from srgan_jax.training.state import create_state
 
 rng = np.random.default_rng(0)
 hr = rng.integers(0, 256, (1, 8, 16, 16, 3), np.uint8)
@@ -143,12 +141,8 @@ def updated(devices, hr, **fields):
     config = tiny_gan.get_config()
     config.batch_size, config.data.augment, config.optimizer.name = 8, False, "sgd"
     config.update_from_flattened_dict(fields)
-    mesh = jax.make_mesh((devices,), ("data",), devices=jax.devices()[:devices],
-                         axis_types=(jax.sharding.AxisType.Auto,))
-    layout = parallel.Layout(mesh, config.parallel.mode, 8)
-    axis = layout.axis_name if config.parallel.batch_norm == "global" else None
-    networks = build_generator(config, axis_name=axis), build_discriminator(config, axis_name=axis)
-    state = layout.replicate(create_state(config, *networks))
+    layout = parallel.make_layout(config, devices)
+    state = start.initial_state(config, layout, resumed=False)
     update = steps.make_update(config, None, layout.axis_name)
     call = layout.jit(make_call(config, update, lambda fed, i, step, places: fed, layout), batched=True)
     new, _ = call(state, {}, layout.feed(hr, batched=True), layout.flag(False))

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from running import assert_same_bits, command, leaves, logged, run, spawn, train
+from running import assert_same_bits, command, leaves, logged, run, run_all, spawn, spawn_all, train
 
 
 @pytest.mark.slow
@@ -34,32 +34,46 @@ def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path):
+@pytest.mark.parametrize(("processes", "kills", "steps"), [(1, 12, 600), (2, 8, 160)])
+def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path, processes, kills, steps):
     """Half of the kills fall anywhere from the start on, half shortly after a save began to show."""
-    fields = ("steps=400", "checkpoint.every=20", "validation.every=40", "log.every=20", "data.pipeline=device")
-    arguments = command("tiny_gan", tmp_path / "killed", *fields)
-    run(command("tiny_gan", tmp_path / "straight", *fields))
+    every = steps // 20
+    fields = (f"steps={steps}", f"checkpoint.every={every}", f"validation.every={2 * every}", "log.every=1")
+    arguments = command("tiny_gan", tmp_path / "killed", *fields, "data.pipeline=host", "log.tensorboard=False")
+
+    def start() -> list:
+        return spawn_all(arguments, processes) if processes > 1 else [spawn(arguments)]
 
     def saves() -> set[str]:
         folder = tmp_path / "killed" / "checkpoints"
         return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
-    chance = random.Random(0)
-    for kill in range(6):
-        before, process = saves(), spawn(arguments)
+    chance, moments = random.Random(0), []
+    for kill in range(kills):
+        before, running, began = saves(), start(), time.monotonic()
         while kill % 2 and not saves() - before:
-            assert process.poll() is None, "the run ended before it could be killed"
+            assert running[0].poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.3 if kill % 2 else 6.0))
-        assert process.poll() is None, "the run ended before it could be killed"
-        process.kill()
-        process.communicate()
-    assert leaves(tmp_path / "killed")["at"] < 400
-    run(arguments)
+        time.sleep(chance.uniform(0, 0.3 if kill % 2 else 8.0))
+        victims = running if chance.random() < 0.5 else [chance.choice(running)]
+        for process in victims:
+            assert process.poll() is None, "the run ended before it could be killed"
+            process.kill()
+        moments.append(time.monotonic() - began)
+        for process in running:  # one that is left ends by itself
+            process.communicate(timeout=60)
+    reached = max(map(int, filter(str.isdigit, saves())), default=0)
+    print(f"{processes} processes, killed after {', '.join(f'{m:.1f}' for m in moments)} s, at last at step {reached}")
+    assert 0 < reached < steps
+    for workdir in ("killed", "straight"):
+        again = [argument.replace("/killed", f"/{workdir}") for argument in arguments]
+        outputs = run_all(again, processes) if processes > 1 else [run(again)]
+        assert f"to {steps}" in outputs[0]
     assert_same_bits(tmp_path / "straight", tmp_path / "killed")
-    for name in ("g/loss", "d/loss", "validation/psnr_y"):
+    for name in ("g/loss", "d/loss", "validation/psnr_y"):  # of every update: no sample was lost, or came twice
         there, here = logged(tmp_path / "straight", name), logged(tmp_path / "killed", name)
-        assert there.keys() == here.keys() and there[400] == here[400]
+        assert there == here and max(there) == steps
+    assert logged(tmp_path / "killed", "g/loss").keys() == set(range(1, steps + 1))
 
 
 @pytest.mark.slow
