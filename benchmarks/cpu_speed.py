@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def plain(make: Callable[[], dict[str, Contender]]) -> Contender:
     """Ours, compiled where ops/conv.py does nothing."""
-    with mock.patch.object(conv, "_on_small_grid", conv._plain), mock.patch.dict(conv.CPU_OPTIONS, clear=True):
+    forms = mock.patch.multiple(conv, _on_small_grid=conv._plain, _in_phases=conv._same)
+    with forms, mock.patch.dict(conv.CPU_OPTIONS, clear=True):
         contender = make()["ours"]
         contender.run(1)
     return contender

@@ -103,8 +103,7 @@ class BatchNorm(nn.Module):
             if not self.is_initializing():
                 running_mean.value += 0.1 * (mean - running_mean.value)
                 running_var.value += 0.1 * (var - running_var.value)
-        scale = scale * jax.lax.rsqrt(var + self.epsilon)
-        return scale_shift(x, scale, bias - mean * scale).astype(self.dtype)
+        return scale_shift(x, scale * jax.lax.rsqrt(var + self.epsilon), bias, mean).astype(self.dtype)
 
 
 class PReLU(nn.Module):

@@ -28,16 +28,27 @@ def _sum_backward(x: Array, gradient: Array) -> tuple[Array]:
 channel_sum.defvjp(lambda x: (channel_sum(x), x), _sum_backward)
 
 
+def scale_shift(
+    x: Float[Array, "*b c"],
+    scale: Float[Array, " c"],
+    shift: Float[Array, " c"],
+    centre: Float[Array, " c"] | None = None,
+) -> Float[Array, "*b c"]:
+    """(x - centre) * scale + shift, in the dtype that they promote to; `centre` None is 0."""
+    return _scale_shift(x, jnp.zeros_like(scale) if centre is None else centre, scale, shift)
+
+
 @jax.custom_vjp
-def scale_shift(x: Float[Array, "*b c"], scale: Float[Array, " c"], shift: Float[Array, " c"]) -> Float[Array, "*b c"]:
-    """x * scale + shift, in the dtype that the three promote to."""
-    return x * scale + shift
+def _scale_shift(x: Array, centre: Array, scale: Array, shift: Array) -> Array:
+    return (x - centre) * scale + shift
 
 
-def _scale_shift_backward(inputs: tuple[Array, Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
-    x, scale, shift = inputs
-    to_scale, to_shift = channel_sum(gradient * x), channel_sum(gradient)
-    return (gradient * scale).astype(x.dtype), to_scale.astype(scale.dtype), to_shift.astype(shift.dtype)
+def _scale_shift_backward(inputs: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
+    x, centre, scale, shift = inputs
+    # Centred first, as they are used: of x itself the sum would lose digits where the centre is far from 0.
+    to_scale, to_shift = channel_sum(gradient * (x - centre)), channel_sum(gradient)
+    gradients = gradient * scale, -scale * to_shift, to_scale, to_shift
+    return tuple(value.astype(to.dtype) for value, to in zip(gradients, inputs, strict=True))
 
 
-scale_shift.defvjp(lambda *inputs: (scale_shift(*inputs), inputs), _scale_shift_backward)
+_scale_shift.defvjp(lambda *inputs: (_scale_shift(*inputs), inputs), _scale_shift_backward)

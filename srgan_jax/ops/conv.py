@@ -1,11 +1,12 @@
-"""Convolution to few channels, and how XLA:CPU is told to compile convolutions.
+"""Convolution, in forms that XLA:CPU is fast at, and how XLA:CPU is told to compile it.
 
-XLA:CPU (jaxlib 0.10) is slow where a convolution has few output channels, as a generator's last one has, and slower
-still in its gradients. What is here is for CPUs; programs for accelerators hold nothing of it.
+XLA:CPU (jaxlib 0.10) is slow where a convolution has few output channels, as a generator's last one has, slower still
+in its gradients, and in the input's gradient where there is a stride. Programs for accelerators hold nothing of it.
 """
 
 from collections.abc import Callable
 from functools import cache, partial, reduce
+from itertools import product
 from typing import Any, TypeVar
 
 import jax
@@ -36,8 +37,25 @@ def compiler_options() -> dict[str, Any]:
 
 def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], stride: int = 1) -> Float[Array, "b H W d"]:
     """Cross-correlation with an odd kernel, zero-padded by k // 2 on every side; one dtype for all."""
-    pad = (kernel.shape[0] // 2,) * 2
-    return _conv(x, kernel, (pad, pad), stride)
+    return _same(x, kernel, 1) if stride == 1 else _strided(x, kernel, stride)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _strided(x: Array, kernel: Array, stride: int) -> Array:
+    return _same(x, kernel, stride)
+
+
+def _strided_backward(stride: int, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
+
+    def to_x(form: Form, kernel: Array, gradient: Array) -> Array:
+        return jax.linear_transpose(lambda x: form(x, kernel, stride), x)(gradient)[0]
+
+    (to_kernel,) = jax.linear_transpose(lambda kernel: _same(x, kernel, stride), kernel)(gradient)
+    return _by_platform(to_x, _in_phases, _same, kernel, gradient), to_kernel
+
+
+_strided.defvjp(lambda x, kernel, stride: (_strided(x, kernel, stride), (x, kernel)), _strided_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -50,11 +68,7 @@ def shuffled_conv(
     by rounding, in value and gradients; which one a program has is settled when it is lowered for its platform.
     Differentiable in reverse mode, any number of times.
     """
-    return _by_platform(lambda form, x, kernel: form(x, kernel, factor), x, kernel)
-
-
-def _forward(x: Array, kernel: Array, factor: int) -> tuple[Array, tuple[Array, Array]]:
-    return shuffled_conv(x, kernel, factor), (x, kernel)
+    return _by_platform(lambda form, x, kernel: form(x, kernel, factor), _on_small_grid, _plain, x, kernel)
 
 
 def _backward(factor: int, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
@@ -62,26 +76,40 @@ def _backward(factor: int, inputs: tuple[Array, Array], gradient: Array) -> tupl
 
     def transposed(form: Form, x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
         (to_x,) = jax.linear_transpose(lambda x: form(x, kernel, factor), x)(gradient)
-        (to_kernel,) = jax.linear_transpose(lambda kernel: form(x, kernel, factor), kernel)(gradient)
-        return to_x, to_kernel
+        return to_x, *jax.linear_transpose(lambda kernel: form(x, kernel, factor), kernel)(gradient)
 
-    return _by_platform(transposed, *inputs, gradient)
-
-
-shuffled_conv.defvjp(_forward, _backward)
+    return _by_platform(transposed, _on_small_grid, _plain, *inputs, gradient)
 
 
-def _by_platform(function: Callable[..., T], *arrays: Array) -> T:
+shuffled_conv.defvjp(lambda x, kernel, factor: (shuffled_conv(x, kernel, factor), (x, kernel)), _backward)
+
+
+def _by_platform(function: Callable[..., T], on_cpu: Form, elsewhere: Form, *arrays: Array) -> T:
     """function(form, *arrays) with the form that suits the platform."""
-    return jax.lax.platform_dependent(*arrays, cpu=partial(function, _on_small_grid), default=partial(function, _plain))
+    return jax.lax.platform_dependent(*arrays, cpu=partial(function, on_cpu), default=partial(function, elsewhere))
 
 
 def _plain(x: Array, kernel: Array, factor: int) -> Array:
-    return convolve(pixel_shuffle(x, factor), kernel)
+    return _same(pixel_shuffle(x, factor), kernel, 1)
+
+
+def _same(x: Array, kernel: Array, stride: int) -> Array:
+    pad = (kernel.shape[0] // 2,) * 2
+    return _conv(x, kernel, (pad, pad), stride)
 
 
 def _conv(x: Array, kernel: Array, padding: tuple[tuple[int, int], tuple[int, int]], stride: int = 1) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
+
+
+def _in_phases(x: Array, kernel: Array, stride: int) -> Array:
+    """Pixels `stride` apart meet the same taps: the sum of a convolution without a stride for each phase of x."""
+    size = kernel.shape[0]
+    h, w = (-(-side // stride) for side in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), *[(size // 2,) * 2] * 2, (0, 0)))
+    phases = product(range(min(stride, size)), repeat=2)
+    parts = (_conv(x[:, i::stride, j::stride], kernel[i::stride, j::stride], ((0, 0), (0, 0))) for i, j in phases)
+    return reduce(jnp.add, (part[:, :h, :w] for part in parts))
 
 
 def _on_small_grid(x: Array, kernel: Array, factor: int) -> Array:

@@ -1,4 +1,4 @@
-"""The convolution to few channels: equal to the plain one on a CPU, and nothing but that elsewhere."""
+"""Convolutions in the forms for CPUs: equal to the plain ones there, and nothing but those elsewhere."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from srgan_jax.ops import conv
-from srgan_jax.ops.conv import shuffled_conv
+from srgan_jax.ops.conv import convolve, shuffled_conv
 from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 
 FOUR_DEVICES = """
@@ -84,8 +84,36 @@ def test_bfloat16_is_no_less_exact_than_the_plain_form():
     assert_close(with_gradients(shuffled_conv, 2)(*inputs), with_gradients(plain, 2)(*inputs), 2**-6)
 
 
-def test_second_derivatives():
-    x, kernel, to = arrays(2, 5)
+def strided(x, kernel, stride):
+    pad = (kernel.shape[0] // 2,) * 2
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), (pad, pad), dimension_numbers=dimensions)
+
+
+def strided_arrays(stride, size, shape):
+    x, kernel, _ = arrays(1, size, shape)
+    to = jax.random.normal(jax.random.key(1), jax.eval_shape(lambda: strided(x, kernel, stride)).shape)
+    return x, kernel, to
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6), (1, 7, 9), (1, 1, 2)])
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_stride(stride, size, shape):
+    inputs = strided_arrays(stride, size, shape)
+    assert_close(with_gradients(convolve, stride)(*inputs), with_gradients(strided, stride)(*inputs))
+
+
+CASES = {
+    "shuffled": (shuffled_conv, plain, lambda: arrays(2, 5)),
+    "strided": (convolve, strided, lambda: strided_arrays(2, 3, (2, 8, 6))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_second_derivatives(case):
+    function, expected, inputs = CASES[case]
+    x, kernel, to = inputs()
 
     def penalty(function):
         def first(x, kernel):
@@ -93,7 +121,7 @@ def test_second_derivatives():
 
         return jax.jit(jax.grad(lambda x, kernel: jnp.sum(jax.grad(first)(x, kernel) ** 2), (0, 1)))(x, kernel)
 
-    assert_close(penalty(shuffled_conv), penalty(plain))
+    assert_close(penalty(function), penalty(expected))
 
 
 def test_vmap():
@@ -103,17 +131,19 @@ def test_vmap():
     assert_close(found, jnp.stack([plain(x, kernel, 2) for kernel in kernels]))
 
 
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_accelerators_get_the_plain_program(platform):
+def test_accelerators_get_the_plain_program(platform, case):
     """Forward and backward have the convolutions of the plain form and no others."""
-    inputs = arrays(2, 9)
+    function, expected, inputs = CASES[case]
+    arrays = inputs()
 
     def convolutions(function, platform):
-        text = with_gradients(function, 2).trace(*inputs).lower(lowering_platforms=(platform,)).as_text()
+        text = with_gradients(function, 2).trace(*arrays).lower(lowering_platforms=(platform,)).as_text()
         return sorted(line.split("window =")[1] for line in text.splitlines() if "stablehlo.convolution" in line)
 
-    assert convolutions(shuffled_conv, platform) == convolutions(plain, platform)
-    assert convolutions(shuffled_conv, "cpu") != convolutions(plain, "cpu")
+    assert convolutions(function, platform) == convolutions(expected, platform)
+    assert convolutions(function, "cpu") != convolutions(expected, "cpu")
 
 
 def test_a_batch_divided_over_four_devices():
