@@ -64,6 +64,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         config = start.refuse_changes(config, workdir)
     state = start.initial_state(config, layout, resumed)
     feed = make_feed(config, source, layout.own_places())
+    parallel.agree({"pipeline": feed.pipeline})
     config = start.with_field(config, "data.pipeline", feed.pipeline)
     vgg_params = layout.enter(layout.replicate(vgg_params))
 
@@ -73,6 +74,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
             stack.enter_context(start.lock(workdir))
         watchdog = stack.enter_context(guards.Watchdog(config.guard.watchdog))
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
+        stack.enter_context(guards.together())  # before what is above would wait for processes that are gone
         run = Run(config, workdir, layout, feed, facts, vgg_params, validation, checkpoints, watchdog, stop)
         rollbacks = 0
         while True:

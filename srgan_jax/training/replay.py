@@ -30,6 +30,7 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
     state = error.state.replace(g=error.state.g.replace(step=jnp.asarray(first)))
     if parallel.is_lead():
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier time
+    parallel.from_lead({})  # the others wait until it is gone
     with closing(Checkpoints(folder, 1)) as checkpoints:
         checkpoints.save(first, state, {}, None)
     if parallel.is_lead():
