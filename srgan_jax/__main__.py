@@ -1,5 +1,6 @@
 """`python -m srgan_jax COMMAND`, or `srgan COMMAND`: lists the commands, imports one."""
 
+import errno
 import importlib
 import importlib.util
 import logging
@@ -52,9 +53,12 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         said = str(error)
     except OSError as error:
-        if error.filename is None:  # not of a path that somebody gave
+        if error.errno == errno.ENOSPC:
+            said = f"{error.strerror}; make room and give the same command again"
+        elif error.filename is None:  # not of a path that somebody gave
             raise
-        said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
+        else:
+            said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
     print(f"srgan {name}: {printable(said)}", file=sys.stderr)
     return 2
 

@@ -1,9 +1,11 @@
 """What every test needs: checked shapes, and where the data lies."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,19 @@ def photographs(tmp_path: Path) -> Path:
     for name, (height, width) in zip("abcde", [(20, 30), (40, 24), (33, 33), (64, 48), (25, 50)], strict=True):
         Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture
+def warned() -> Iterator[list[str]]:
+    """What the package warns of, whether or not the command line has set its logging up; one line each."""
+    lines: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+            assert lines[-1].startswith("warning: ") and "\n" not in lines[-1]
+
+    handler = Kept(logging.WARNING)
+    logging.getLogger("srgan_jax").addHandler(handler)
+    yield lines
+    logging.getLogger("srgan_jax").removeHandler(handler)

@@ -6,17 +6,19 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from srgan_jax import config as configs
-from srgan_jax.__main__ import main
+from srgan_jax.__main__ import main, without_echoes
 from srgan_jax.models.build import build_discriminator, build_generator
 from srgan_jax.training.state import GanState, create_state
 
 ROOT = Path(__file__).parent.parent
+sys.unraisablehook = without_echoes  # as at the command line; they may come after the test that caused them
 
 
 def command(config: str, workdir: Path, *fields: str, distributed: str = "off") -> list[str]:
@@ -95,7 +97,17 @@ def made_up_state(step: int) -> GanState:
     """tiny_gan's state with other numbers at each step, without compiling or training anything."""
     config = configs.load(f"{ROOT}/configs/tiny_gan.py", [])
     shapes = jax.eval_shape(lambda: create_state(config, build_generator(config), build_discriminator(config)))
-    return jax.tree.map(lambda x: np.linspace(step, step + 1, x.size).astype(x.dtype).reshape(x.shape), shapes)
+    made_up = jax.tree.map(lambda x: np.linspace(step, step + 1, x.size).astype(x.dtype).reshape(x.shape), shapes)
+    return jax.tree.map(jax.numpy.asarray, made_up)
+
+
+def bits(tree: Any) -> list[bytes]:
+    """Of each array."""
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def assert_same_bits(a: Path, b: Path) -> None:

@@ -117,12 +117,14 @@ class Checkpoints:
         Raises:
           UserError: the last save failed. If another error is on its way it is only warned of.
         """
+        failing = sys.exc_info()[0] is not None
         try:
-            self._settle()
+            if not failing or jax.process_count() == 1:  # else the others may never come to agree
+                self._settle()
         finally:
             if self.manager:
                 self.manager.close()
-        if self.failures and sys.exc_info()[0] is None:
+        if self.failures and not failing:
             raise UserError(f"{self.folder}: the last save failed ({self.failure}); {self._advice()}")
 
     def _settle(self, problem: str = "") -> None:

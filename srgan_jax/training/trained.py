@@ -80,9 +80,10 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
         if layout(saved) != layout(wanted):
             raise Damaged("its arrays are not those of the generator in config.json")
     except Damaged as error:
-        others = [f"step {other}" for other in steps if other != step]
-        there = others[0] if others else "no other step"
-        remedy = f"{there} is there: move this one away, or resume the run, which does so"
+        others = [other for other in steps if other != step]
+        remedy = "no other step is there: move it away and train again"
+        if others:
+            remedy = f"move it away, or resume the run, which does so, to use step {others[0]}"
         raise UserError(f"{folder}/{step}: damaged ({error}); {remedy}") from error
     saved = jax.device_put(saved, jax.local_devices()[0])
     params = saved.get("ema_params", saved["params"])

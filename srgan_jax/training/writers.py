@@ -1,7 +1,9 @@
 """Where figures go: metrics.jsonl, TensorBoard files and pictures below the workdir."""
 
+import errno
 import json
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -44,7 +46,7 @@ class Writer:
         partial = path.with_suffix(".partial")
         partial.write_text("".join(line + "\n" for line in kept))
         partial.replace(path)
-        self.lines = path.open("a")
+        self.lines = path.open("ab", buffering=0)
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -53,14 +55,18 @@ class Writer:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         if not self.lines:
             return
-        self.lines.write(json.dumps({"step": step, **values}) + "\n")
-        self.lines.flush()
+        line = json.dumps({"step": step, **values}).encode() + b"\n"
+        with _if_room("metrics.jsonl", step):
+            if (written := self.lines.write(line)) < len(line):  # half a line would spoil the next
+                self.lines.truncate(self.lines.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self.board:
             for name, value in values.items():
                 self.board.add_scalar(name, value, step)
 
     def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        write_png(self.workdir / name / f"{step:08d}.png", image)
+        with _if_room(name, step):
+            write_png(self.workdir / name / f"{step:08d}.png", image)
         if self.board:
             self.board.add_image(name, image, step, dataformats="HWC")
 
@@ -69,6 +75,17 @@ class Writer:
             self.lines.close()
         if self.board:
             self.board.close()
+
+
+@contextmanager
+def _if_room(name: str, step: int) -> Iterator[None]:
+    """A full disk is a warning: the checkpoints decide when it ends the run."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        log.warning("warning: %s: no room for step %d", name, step)
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Checkpoints where several processes share the folder, and where one is killed while it saves."""
+"""Checkpoints of processes of their own: two that share a workdir, one that is killed."""
 
 import signal
 import sys
@@ -6,8 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from running import specs, start_all
-from test_checkpoint import assert_equal, at, folders
+from running import bits, made_up_state, names, specs, start_all
 
 from srgan_jax.training.checkpoint import Checkpoints
 
@@ -19,16 +18,15 @@ import jax, logging
 logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
 what, workdir = sys.argv[1], Path(sys.argv[2])
 sys.path.insert(0, "tests")
-from running import made_up_state
 from configs import tiny_gan
+from running import made_up_state
 from srgan_jax.provenance import digest_tree
 from srgan_jax.training import parallel
 from srgan_jax.training.checkpoint import Checkpoints
 from jax.experimental.multihost_utils import sync_global_devices
 
 parallel.start_processes(sys.argv[3])
-index = jax.process_index()
-layout = parallel.make_layout(tiny_gan.get_config())
+index, layout = jax.process_index(), parallel.make_layout(tiny_gan.get_config())
 
 def at(step):
     return layout.replicate(made_up_state(step))
@@ -70,10 +68,8 @@ print("done")
 
 def processes(what: str, workdir: Path, count: int) -> list[tuple[int, str]]:
     """(exit code, output) of each."""
-    commands = [
-        [sys.executable, "-c", PROCESS, what, str(workdir), spec] for spec in (specs(count) if count > 1 else ["off"])
-    ]
-    children = start_all(commands, devices=2)
+    ways = specs(count) if count > 1 else ["off"]
+    children = start_all([[sys.executable, "-c", PROCESS, what, str(workdir), way] for way in ways], devices=2)
     outputs = [child.communicate(timeout=200)[0] for child in children]
     print(*outputs)
     return [(child.returncode, output) for child, output in zip(children, outputs, strict=True)]
@@ -85,7 +81,7 @@ def test_two_processes_come_to_the_same_verdict(tmp_path):
     assert (code, other_code) == (0, 0)
     assert "checkpoint 4 is damaged" in first and "damaged" not in second
     assert "restored 2 True {4}\n" in first and "restored 2 True {4}\n" in second
-    assert folders(tmp_path, "quarantine") == ["4"] and folders(tmp_path) == ["2", "4"]
+    assert names(tmp_path / "quarantine") == ["4"] and names(tmp_path / "checkpoints") == ["2", "4"]
 
 
 @pytest.mark.slow
@@ -94,13 +90,13 @@ def test_a_save_that_fails_on_one_of_two_processes_fails_on_both(tmp_path):
     assert (code, other_code) == (0, 0)
     assert "warning: not saved at step 4" in first and "warning" not in second
     assert "restored 6 True {4}\n" in first and "restored 6 True {4}\n" in second
-    assert folders(tmp_path) == ["2", "6"]
+    assert names(tmp_path / "checkpoints") == ["2", "6"]
 
 
 def test_what_a_kill_during_a_save_leaves_goes_away_at_the_next_start(tmp_path):
     [(code, _)] = processes("kill", tmp_path, 1)
     assert code == -signal.SIGKILL
-    assert any("orbax-checkpoint-tmp" in name for name in folders(tmp_path))
+    assert any("orbax-checkpoint-tmp" in name for name in names(tmp_path / "checkpoints"))
     with closing(Checkpoints(tmp_path)) as checkpoints:
-        assert_equal(checkpoints.restore(at(0))[0], at(2))
-    assert folders(tmp_path) == ["2"]
+        assert bits(checkpoints.restore(made_up_state(0))[0]) == bits(made_up_state(2))
+    assert names(tmp_path / "checkpoints") == ["2"]
