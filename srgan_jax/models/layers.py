@@ -93,7 +93,8 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        mean, var = running_mean.value, running_var.value
+        # Restored variables may be numpy's.
+        scale, bias, mean, var = map(jnp.asarray, (scale, bias, running_mean.value, running_var.value))
         if train:
             full = x.astype(jnp.float32)
             moments = jnp.stack([channel_sum(full), channel_sum(full**2)]) / (x.size // x.shape[-1])

@@ -12,7 +12,8 @@ from srgan_jax.data.feed import make_feed
 from srgan_jax.data.sources import make_source
 from srgan_jax.provenance import digest_tree
 from srgan_jax.training import parallel, start
-from srgan_jax.training.checkpoint import Checkpoints, load_config
+from srgan_jax.training.checkpoint import Checkpoints
+from srgan_jax.training.trained import load_config
 
 if __name__ == "__main__":
     flags.FLAGS.mark_as_parsed()
