@@ -7,17 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, command, spawn, train
+from running import ROOT, command, refusal, spawn, train
 
 from srgan_jax.__main__ import COMMANDS, main
-
-
-def refusal(capsys, arguments: list[str]) -> str:
-    capsys.readouterr()
-    assert main(arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith(f"srgan {arguments[0]}: "), lines
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +159,7 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
         (["evaluate", "--checkpoint", "RUN", "--hr", "/no/hr"], ["--hr=/no/hr", "no such folder"]),
         (["evaluate", "--checkpoint", "RUN", "--hr", "PICTURES", "--lr", "PICTURES"], ["small", "not 4 to 1"]),
         (["upscale", "-i", "/no/picture.jpg", "-o", "x.png", "--checkpoint", "RUN"], ["-i", "/no/picture.jpg"]),
-        (["upscale", "-i", "PICTURES/small.png", "-o", "x.jpg", "--checkpoint", "RUN"], ["-o", "x.jpg", ".png"]),
+        (["upscale", "-i", "PICTURES/small.png", "-o", "x.gif", "--checkpoint", "RUN"], ["-o", "x.gif", ".png"]),
         (["upscale", "-i", "PICTURES", "-o", "x", "--checkpoint", "/no/run"], ["--checkpoint=/no/run"]),
         (["data", "check", "/no/such"], ["/no/such", "no such folder"]),
         (["data", "check", "PICTURES"], ["PICTURES", "none of the 1 images is usable for crops of 96"]),
