@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "write a grid's report again",
     "upscale": "enlarge a picture, or a folder of them, by a trained network",
     "convert": "bring weights from elsewhere into the form that is used here, or a network out of it",
+    "export": "write a trained network as StableHLO, ONNX or one small file of weights",
     "data": "look a folder of photographs over, or decode it, before training",
 }
 
