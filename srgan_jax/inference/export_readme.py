@@ -30,13 +30,11 @@ Image.fromarray(np.uint8(sr[0].transpose(1, 2, 0) * 255 + 0.5)).save("big.png")
 """,
     "safetensors": """\
 import numpy as np
+import srgan_jax
 from PIL import Image
-from srgan_jax.inference.upscale import make_upscale
-from srgan_jax.training.trained import load_generator
 
-generator = load_generator("generator.safetensors", field="weights")
 lr = np.asarray(Image.open("photo.png").convert("RGB"))
-Image.fromarray(make_upscale(generator.network)(generator.variables, lr)).save("big.png")
+Image.fromarray(srgan_jax.upscale(lr, "generator.safetensors")).save("big.png")
 """,
 }
 PASSAGES = {
