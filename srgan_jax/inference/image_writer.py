@@ -30,22 +30,25 @@ class Format(NamedTuple):
     side: int
     bits: int
     alpha: bool
+    defaults: dict[str, Any]
     options: dict[str, tuple[str, ...]]
 
 
-PNG = Format("png", 100_000_000, 16, True, {"compression": numbers(0, 9)})
-TIFF = Format("tiff", 100_000_000, 16, True, {"compression": ("deflate", "lzw", "zstd", "none")})
-JPEG = Format("jpeg", 65_500, 8, False, {"Q": numbers(1, 100), "subsample_mode": ("auto", "on", "off")})
-WEBP = Format("webp", 16_383, 8, True, {"Q": numbers(0, 100), "lossless": ("0", "1"), "effort": numbers(0, 6)})
+YES_NO = ("0", "1")
+DEFLATE = {"compression": "deflate", "predictor": "horizontal"}
+PNG = Format("png", 100_000_000, 16, True, {}, {"compression": numbers(0, 9)})
+TIFF = Format("tiff", 100_000_000, 16, True, DEFLATE, {"compression": ("deflate", "lzw", "none")})
+JPEG = Format("jpeg", 65_500, 8, False, {"Q": 95}, {"Q": numbers(1, 100), "subsample_mode": ("auto", "on", "off")})
+WEBP = Format("webp", 16_383, 8, True, {"Q": 95}, {"Q": numbers(0, 100), "lossless": YES_NO, "effort": numbers(0, 6)})
 AVIF = Format(
     "heif",
     16_384,
     8,
     True,
-    {"Q": numbers(1, 100), "lossless": ("0", "1"), "effort": numbers(0, 9), "bitdepth": ("8", "10", "12")},
+    {"compression": "av1", "Q": 80},
+    {"Q": numbers(1, 100), "lossless": YES_NO, "effort": numbers(0, 9), "bitdepth": ("8", "10", "12")},
 )
 FORMATS = {".png": PNG, ".tif": TIFF, ".tiff": TIFF, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".avif": AVIF}
-ALWAYS: dict[str, dict[str, Any]] = {"tiff": {"compression": "deflate"}, "heif": {"compression": "av1"}}
 
 
 def check_output(
@@ -59,29 +62,29 @@ def check_output(
       UserError: no such format or option, or one that cannot hold the picture; the message says which can.
     """
     path = Path(path)
-    bits = 8 * np.dtype(dtype).itemsize
-    if path.suffix.lower() not in FORMATS:
+    ending, bits = path.suffix.lower(), 8 * np.dtype(dtype).itemsize
+    if ending not in FORMATS:
         raise UserError(f"{path}: pictures are written as {', '.join(FORMATS)}; choose one of these endings")
+    known = FORMATS[ending].options
     for name, value in options.items():
-        known = FORMATS[path.suffix.lower()].options
         if name not in known:
-            raise UserError(f"{path}: no option {name} for {path.suffix}, which has {', '.join(known)}")
+            raise UserError(f"{path}: no option {name} for {ending}, which has {', '.join(known)}")
         if value not in known[name]:
             values = known[name]
-            span = f"{values[0]} to {values[-1]}" if len(values) > 3 and values[0].isdigit() else ", ".join(values)
+            span = f"{values[0]} to {values[-1]}" if len(values) > 3 else ", ".join(values)
             raise UserError(f"{path}: option {name}={value}: give {span}")
 
     def faults(kind: Format) -> list[str]:
-        alone = kind.bits if "bitdepth" not in options else 16
+        room = 16 if "bitdepth" in options else kind.bits
         return [
             *([f"{width}x{height} pixels"] if max(height, width) > kind.side else []),
-            *([f"{bits} bits"] if bits > alone else []),
+            *([f"{bits} bits"] if bits > room else []),
             *(["alpha"] if channels in (2, 4) and not kind.alpha else []),
         ]
 
-    if found := faults(FORMATS[path.suffix.lower()]):
+    if found := faults(FORMATS[ending]):
         able = ", ".join(ending for ending, kind in FORMATS.items() if not faults(kind))
-        raise UserError(f"{path}: {path.suffix} cannot hold {' and '.join(found)}; choose {able}")
+        raise UserError(f"{path}: {ending} cannot hold {' and '.join(found)}; choose {able}")
 
 
 def write_picture(
@@ -110,11 +113,11 @@ def write_picture(
     channels, dtype = first.shape[2], first.dtype
     check_output(path, height=height, width=width, channels=channels, dtype=dtype, options=options)
     kind = FORMATS[path.suffix.lower()]
-    arguments = ALWAYS.get(kind.saver, {}) | {k: int(v) if v.isdigit() else v for k, v in options.items()}
-    if kind is TIFF and arguments["compression"] != "none":
-        arguments["predictor"] = "horizontal"
+    arguments = kind.defaults | {k: int(v) if v.isdigit() else v for k, v in options.items()}
     if kind is TIFF:
         arguments["bigtiff"] = height * width * channels * dtype.itemsize > 4_000_000_000
+    if arguments.get("compression") == "none":
+        del arguments["predictor"]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -150,7 +153,7 @@ def packed(bands: Iterable[np.ndarray], height: int, row: tuple[int, int], dtype
         for top in range(0, len(band), ROWS):
             part = np.ascontiguousarray(band[top : top + ROWS], dtype.newbyteorder(">")).view(np.uint8)
             lines = np.pad(part.reshape(len(part), -1), ((0, 0), (1, 0)))  # a row begins with its filter, 0
-            yield from chunk(b"IDAT", deflate.compress(lines))
+            yield from chunk(b"IDAT", deflate.compress(lines.tobytes()))
     if above < height:
         raise ValueError(f"{above} rows of {height}")
     yield from chunk(b"IDAT", deflate.flush())
@@ -200,5 +203,6 @@ def with_metadata(image: pyvips.Image, like: Picture | None, saver: str) -> tupl
         kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
         image.set_type(kind, name, value)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # or EXIF would go on to say what was applied
+    image.set_type(pyvips.GValue.blob_type, "jpeg-thumbnail-data", b"")  # or the old one would stay
     in_exif = known is not None and saver not in ("png", "tiff")  # where the others have the resolution
     return image, ALL_BUT_EXIF + EXIF * ("exif-data" in metadata or in_exif)

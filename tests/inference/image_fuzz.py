@@ -6,6 +6,7 @@ A process of its own, because a fault in a decoder may end it. The last input st
 import faulthandler
 import io
 import itertools
+import logging
 import sys
 import time
 import zlib
@@ -33,7 +34,9 @@ def corpus():
     pictures = [(rgb, kind, metadata) for kind in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF")]
     pictures += [(rgb, kind, {}) for kind in ("PNG", "GIF", "BMP", "PPM", "TGA")]
     pictures += [(rgb.convert(mode), "PNG", {}) for mode in ("1", "L", "LA", "P", "RGBA")]
-    pictures += [(rgb, "TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")]
+    pictures += [
+        (rgb, "TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+    ]
     pictures += [(rgb.convert("CMYK"), kind, {}) for kind in ("JPEG", "TIFF")]
     pictures += [(rgb, "JPEG", {"progressive": True}), (rgb.convert("RGBA"), "WEBP", {"lossless": True})]
     frames = {"save_all": True, "append_images": [rgb.rotate(180)]}
@@ -56,7 +59,9 @@ def damage(content, edits):
     for what, where, length, filling in edits:
         at = int(where * len(content))
         if what == "flip":
-            content = content[:at] + bytes(b ^ f for b, f in zip(content[at:], filling, strict=False)) + content[at:][8:]
+            content = (
+                content[:at] + bytes(b ^ f for b, f in zip(content[at:], filling, strict=False)) + content[at:][8:]
+            )
         elif what == "cut":
             content = content[:at] + content[at + length :]
         elif what == "insert":
@@ -121,6 +126,7 @@ def goes_well(file, edits, mend, ending):
 if __name__ == "__main__":
     FOLDER = Path(sys.argv[1])
     (FOLDER / "out").mkdir()
+    logging.basicConfig()  # as the command line has it: to stderr
     end = time.monotonic() + float(sys.argv[2])
     for number in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
         print(f"seed {number}", flush=True)
