@@ -68,6 +68,16 @@ def test_train_refuses_a_workdir_that_is_a_file(tmp_path, capsys):
         assert f"--workdir={workdir}" in refusal(capsys, command("tiny", workdir))
 
 
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run", "file:///run"])
+def test_an_address_is_no_workdir(tmp_path, capsys, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    grid = ["ablate", f"--grid={ROOT}/configs/grids/tiny.py", f"--workdir={address}"]
+    for arguments in (command("tiny", address), grid):
+        line = refusal(capsys, arguments)
+        assert "local or mounted folder" in line and f"{address.split('//')[0]}//" in line
+    assert not any(tmp_path.iterdir())
+
+
 def test_train_refuses_a_workdir_in_use(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     with (tmp_path / "run" / "lock").open("w") as file:
