@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
+import jax
+
 from srgan_jax import config as configs
+from srgan_jax.errors import UserError
 from srgan_jax.training import guards, parallel
 from srgan_jax.training.loop import train
 
@@ -23,5 +26,13 @@ def main(argv: list[str]) -> int:
     config = configs.load(args.config, overrides)
     parallel.start_processes(args.distributed)
     with guards.together():
-        train(config, args.workdir)
+        try:
+            train(config, args.workdir)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            remedy = "set parallel.accumulate, or take a smaller batch_size or data.crop"
+            raise UserError(
+                f"config.batch_size={config.batch_size}: too much for the memory; {remedy}"
+            ) from error
     return 0

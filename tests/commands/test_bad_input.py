@@ -2,7 +2,11 @@
 
 import fcntl
 import json
+import resource
 import shutil
+import subprocess
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -153,6 +157,16 @@ def test_resuming_with_another_config_names_the_fields_and_changes_nothing(capsy
     assert (run / "config.json").read_bytes() == before
 
 
+def test_too_large_a_batch_is_named(tmp_path):
+    """With memory that ends for real, at 6 GB of addresses."""
+    argv = [sys.executable, "-m", "srgan_jax", *command("quickstart", tmp_path / "run", "batch_size=32768")]
+    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (6 * 10**9,) * 2)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    line = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "batch_size=32768" in line and "accumulate" in line, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
     fields = ["data.source=folder", f"data.path={pictures}", "steps=2", "checkpoint.every=2", "validation.every=0"]
     fields += ["data.store=none"]  # preparing one would say so
@@ -194,9 +208,6 @@ def test_no_command_prints_the_commands(capsys):
 
 
 def test_the_module_exits_with_the_code_and_no_traceback():
-    import subprocess
-    import sys
-
     argv = [sys.executable, "-m", "srgan_jax", "upscale", "-i", "/no", "-o", "x.png", "--checkpoint", "/no"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
