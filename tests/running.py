@@ -131,3 +131,10 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith(f"srgan {arguments[0]}: "), lines
     return lines[0]
+
+
+def limited(arguments: list[str], addresses: int) -> subprocess.CompletedProcess[str]:
+    """The command line, ended, in a process that can have so many GB of addresses."""
+    script = f'ulimit -v {addresses * 10**6}; exec "$@"'
+    argv = ["bash", "-c", script, "bash", sys.executable, "-m", "srgan_jax", *arguments]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)

@@ -32,7 +32,5 @@ def main(argv: list[str]) -> int:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             remedy = "set parallel.accumulate, or take a smaller batch_size or data.crop"
-            raise UserError(
-                f"config.batch_size={config.batch_size}: too much for the memory; {remedy}"
-            ) from error
+            raise UserError(f"config.batch_size={config.batch_size}: too much for the memory; {remedy}") from error
     return 0

@@ -80,7 +80,7 @@ def attempt(
         check_output(target, height=height, width=width, **kind)
         bands = enlarger.bands(picture.rows, size, scale, progress.tiles)
         write_picture(target, bands, height=height, width=width, like=picture, options=args.format_options)
-    except MemoryError:
+    except (MemoryError, jax.errors.JaxRuntimeError):
         return {"status": "failed", "error": "needs more memory than there is; give a smaller --tile, or write PNG"}
     except (BrokenImage, UserError) as error:
         return {"status": "failed", "error": str(error)}

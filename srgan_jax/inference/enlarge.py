@@ -59,15 +59,18 @@ class Enlarger:
         first = window(0, 1)
         if tile is None:
             tile = auto_tile(self.enlarge, self.copies[0], size, first, self.halo)
-        try:
-            bands = self._tiled(window, size, tile, progress)
-            head = next(bands)
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if not of_memory(error) or tile // 2 <= 2 * self.halo:
-                raise
-            log.warning("tiles of %d pixels need more memory than there is: trying %d", tile, tile // 2)
-            bands = self._tiled(window, size, tile // 2, progress)
-            head = next(bands)
+        sides = [side for side in (tile, tile // 2) if side == tile or side > 2 * self.halo]
+        for side in sides:
+            bands = self._tiled(window, size, side, progress)
+            try:
+                head = next(bands)
+                break
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not of_memory(error):
+                    raise
+                if side == sides[-1]:
+                    raise MemoryError(f"not enough for tiles of {side} pixels") from error
+                log.warning("tiles of %d pixels need more memory than there is: trying %d", side, side // 2)
         yield head
         yield from bands
 

@@ -2,16 +2,14 @@
 
 import fcntl
 import json
-import resource
 import shutil
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, command, refusal, spawn, train
+from running import ROOT, command, limited, refusal, spawn, train
 
 from srgan_jax.__main__ import COMMANDS, main
 
@@ -159,9 +157,7 @@ def test_resuming_with_another_config_names_the_fields_and_changes_nothing(capsy
 
 def test_too_large_a_batch_is_named(tmp_path):
     """With memory that ends for real, at 6 GB of addresses."""
-    argv = [sys.executable, "-m", "srgan_jax", *command("quickstart", tmp_path / "run", "batch_size=32768")]
-    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (6 * 10**9,) * 2)
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    done = limited(command("quickstart", tmp_path / "run", "batch_size=32768"), 6)
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and "batch_size=32768" in line and "accumulate" in line, done.stderr
     assert "Traceback" not in done.stderr

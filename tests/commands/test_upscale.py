@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, refusal
+from running import ROOT, limited, refusal
 from small_weights import small_weights
 
 from srgan_jax.__main__ import main
@@ -261,3 +261,20 @@ def test_memory_does_not_grow_with_the_picture(weights, tmp_path):
     print(f"peak memory of 500x500 and 2500x2500: {peaks[0]:.0f} and {peaks[1]:.0f} MB")
     whole = 2500 * 2500 * 16 * 3 / 1e6
     assert peaks[1] - peaks[0] < whole / 3  # of the enlarged picture alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("addresses", "code"), [(6, 0), (3, 2)])
+def test_a_tile_that_is_too_large_for_the_memory(weights, tmp_path, addresses, code):
+    """Memory ends for real, at so many GB of addresses: half the tile is tried, once."""
+    band = np.arange(2200 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 2200, 3)
+    Image.fromarray(np.repeat(band, 2200, axis=0)).save(tmp_path / "a.png")
+    arguments = ["upscale", "--checkpoint", weights, "-i", f"{tmp_path}/a.png", "-o", f"{tmp_path}/b.png", "-t", "0"]
+    done = limited(arguments, addresses)
+    out, err = done.stdout, done.stderr
+    assert done.returncode == code and "Traceback" not in err, err
+    assert "tiles of 2200 pixels need more memory than there is: trying 1100" in err
+    if code:
+        assert "more memory" in json.loads(out)["error"] and names(tmp_path) == ["a.png"]
+    else:
+        assert read_image(tmp_path / "b.png").shape == (8800, 8800, 3)

@@ -1,7 +1,5 @@
 """Pictures in tiles: the same as whole, by every factor and for every kind of picture."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -204,31 +202,6 @@ def test_a_named_halo_is_smaller_and_nearly_as_good():
     exact = enlarged(network, variables, image, tile=0)
     near = enlarged(network, variables, image, tile=40, halo=3)
     assert 0 < np.abs(near - exact).max() < 0.2 and np.median(np.abs(near - exact)) < 1e-6
-
-
-def test_memory_that_does_not_do_for_a_tile_is_met_by_half_of_it(caplog):
-    """The program is real; the device that runs out is not, as none here does so without ending the process."""
-    network = NETWORKS["tanh, x2"]
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
-    image = picture(100, 90)
-    enlarger = make_enlarger(network, variables, tile=80)
-    sides = []
-
-    def small_device(variables, tiles, sizes):
-        sides.append(tiles.shape[1])
-        if tiles.shape[1] > 40:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return enlarger.enlarge(variables, tiles, sizes)
-
-    def run(tile):
-        limited = dataclasses.replace(enlarger, enlarge=small_device, tile=tile)
-        bands = limited.bands(lambda top, bottom: image[top:bottom], (100, 90), None, lambda *_: None)
-        return np.concatenate(list(bands))
-
-    np.testing.assert_allclose(run(80), whole(network, variables, image), atol=1e-5)
-    assert sides[0] == 80 and set(sides[1:]) == {40} and "trying 40" in caplog.text
-    with pytest.raises(jax.errors.JaxRuntimeError):
-        run(100)
 
 
 def test_auto_tile_heeds_free_memory(trained, monkeypatch):
