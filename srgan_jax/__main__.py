@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "measure runs against bicubic on data sets",
     "ablate": "train and measure the rows and seeds of a grid, and report on them",
     "report": "write a grid's report again",
+    "compare": "write a page to compare pictures, or what several networks make of one",
     "upscale": "enlarge a picture, or a folder of them, by a trained network",
     "convert": "bring weights from elsewhere into the form that is used here, or a network out of it",
     "data": "look a folder of photographs over, or decode it, before training",

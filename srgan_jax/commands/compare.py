@@ -1,0 +1,64 @@
+"""srgan compare A B [C ...] -o PAGE.html: pictures in one HTML page, with a slider between any two, and zoom.
+
+With --input PHOTO, A B ... are runs or converted weights, and the page shows what each makes of the photograph.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from srgan_jax.data.images import BrokenImage, image_size, read_image
+from srgan_jax.errors import UserError
+from srgan_jax.evaluation.compare import enlarge, write_comparison
+from srgan_jax.inference.pictures import Picture
+from srgan_jax.training.trained import load_generator
+from srgan_jax.weights.generator_file import is_generator_file
+
+PIXELS = 64 * 10**6  # of one version: browsers fail at several of much more
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="srgan compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("versions", nargs="+", metavar="A", help="pictures; with --input: runs, converted weights")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="the page, an .html file")
+    parser.add_argument("-i", "--input", type=Path, metavar="PHOTO", help="enlarged by bicubic and by each of A B ...")
+    parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
+    parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
+    args = parser.parse_args(argv)
+
+    if args.output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"-o: {args.output}: the page is written as .html; give such a name")
+    if args.output.exists() and not args.overwrite:
+        raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
+    if args.input:
+        generators = [load_generator(run, field="A B ...", which=args.which) for run in args.versions]
+        small = _read(args.input, times=max(generator.config.scale for generator in generators))
+        pictures, title = enlarge(small, generators), args.input.name
+        names = ["bicubic", *(generator.name for generator in generators)]
+        paths = ["bicubic", *args.versions]
+    else:
+        weights = [each for each in args.versions if os.path.isdir(each) or is_generator_file(each)]
+        if weights:
+            raise UserError(f"{weights[0]}: runs and weights need --input PHOTO, the picture that they are to enlarge")
+        if len(args.versions) < 2:
+            raise UserError(f"{args.versions[0]}: there is nothing to compare it with; give two pictures or more")
+        pictures = [_read(Path(name)) for name in args.versions]
+        names, paths = [Path(name).name for name in args.versions], args.versions
+        title = " | ".join(names)
+    labels = names if len(set(names)) == len(names) else paths
+    write_comparison(list(zip(labels, pictures, strict=True)), args.output, title=title)
+    print(f"page: {args.output}")
+    return 0
+
+
+def _read(path: Path, times: int = 1) -> Picture:
+    """8-bit RGB; `times` is how much larger it will be shown."""
+    try:
+        height, width = image_size(path)
+        if height * width * times**2 > PIXELS:
+            raise BrokenImage(f"{width * times}x{height * times} is more than a browser shows; give a cut of it")
+        return read_image(path)
+    except BrokenImage as error:
+        raise UserError(f"{path}: {error}") from error

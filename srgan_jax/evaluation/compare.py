@@ -1,0 +1,47 @@
+"""One self-contained HTML page to compare versions of a picture by eye."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from srgan_jax.errors import UserError
+from srgan_jax.evaluation.page import version, write_page
+from srgan_jax.inference.pictures import Picture
+from srgan_jax.inference.upscale import make_upscale
+from srgan_jax.ops.bicubic import imresize
+from srgan_jax.training.trained import Generator
+
+
+def enlarge(small: Picture, generators: Sequence[Generator]) -> list[Picture]:
+    """`small` by bicubic, to the largest of the generators' scales, and by each generator."""
+    bicubic = imresize(small, scale=max(generator.config.scale for generator in generators))
+    return [bicubic, *(make_upscale(each.network)(each.variables, small) for each in generators)]
+
+
+def write_comparison(pictures: Sequence[tuple[str, Picture]], output: Path, *, title: str) -> None:
+    """A slider between any two of them, and zoom; smaller ones are shown at the size of the largest.
+
+    Raises:
+      UserError: one does not go a whole number of times into the largest.
+    """
+    largest, (height, width, _) = max(((label, image.shape) for label, image in pictures), key=lambda each: each[1][:2])
+    versions = []
+    for label, image in pictures:
+        own_height, own_width, _ = image.shape
+        times = width // own_width
+        if (own_height * times, own_width * times) != (height, width):
+            raise UserError(
+                f"{label}: {own_width}x{own_height} does not go a whole number of times into the {width}x{height} of "
+                f"{largest}; give pictures of one size, or of sizes that do"
+            )
+        note = f"{own_width}x{own_height}" + (f", each pixel shown {times} times as wide and high" if times > 1 else "")
+        versions.append(version(label, _png(image), note))
+    write_page(output, "compare.html.j2", {"title": title, "versions": versions, "size": (width, height)})
+
+
+def _png(image: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
