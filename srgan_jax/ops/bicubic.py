@@ -7,13 +7,15 @@ the LR files of Set5 and Set14 that are in circulation).
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num, UInt8
 
+ROWS = 64  # computed at a time where a picture comes in bands: float64 of more would be large
 PADDING = {"symmetric": "symmetric", "clamp": "edge"}  # our boundaries by numpy's names
 
 
@@ -38,15 +40,32 @@ def imresize(
         size = image.shape[axis]
         length = math.ceil(size * scale) if scale is not None else shape[axis]  # type: ignore[index]
         factor = float(scale) if scale is not None else length / size
-        if factor == 1:
-            continue
-        indices, weights = _table(size, length, factor, boundary)
-        columns = np.moveaxis(out, axis, -1).astype(np.float64)
-        total = np.zeros((*columns.shape[:-1], length))
-        for tap in range(indices.shape[1]):
-            total += columns[..., indices[:, tap]] * weights[:, tap]
-        out = np.moveaxis(_round(total, np), -1, axis).astype(np.uint8)
+        if factor != 1:
+            out = _resample(out, axis, *_table(size, length, factor, boundary))
     return out
+
+
+def imresize_bands(
+    bands: Iterable[Num[np.ndarray, "n w c"]], size: tuple[int, int], shape: tuple[int, int], scale: float
+) -> Iterator[Num[np.ndarray, "m W c"]]:
+    """imresize of a picture of `size` that comes as bands of rows, to `shape`, as bands of rows; boundary "symmetric".
+
+    Integers of any width are rounded and clipped as uint8 is there, floating point is neither. Holds few rows.
+    """
+    (indices, weights), columns = (_table(n, m, scale, "symmetric") for n, m in zip(size, shape, strict=True))
+    lowest = np.minimum.accumulate(indices.min(axis=1)[::-1])[::-1]  # of the rows that this and later outputs need
+    highest = np.maximum.accumulate(indices.max(axis=1))
+    first, done, held = 0, 0, None
+    for band in bands:
+        held = band if held is None else np.concatenate([held, band])
+        ready = int(np.searchsorted(highest, first + len(held)))
+        for start in range(done, ready, ROWS):
+            part = slice(start, min(start + ROWS, ready))
+            rows = held[lowest[start] - first : highest[part][-1] + 1 - first]
+            yield _resample(_resample(rows, 0, indices[part] - lowest[start], weights[part]), 1, *columns)
+        done = ready
+        if done < len(lowest):
+            held, first = held[lowest[done] - first :], int(lowest[done])
 
 
 def downscale(x: Float[Array, "... h w c"], factor: int, *, boundary: str = "symmetric") -> Float[Array, "... H W c"]:
@@ -89,6 +108,17 @@ def upscale(
         x = x.reshape(*x.shape[:axis], length * factor, *x.shape[axis + 2 :])
         x = _round(x, jnp) if levels else x
     return x
+
+
+def _resample(x: np.ndarray, axis: int, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sums along the axis, by a table of _table's, in float64; of x's dtype."""
+    columns = np.moveaxis(x, axis, -1).astype(np.float64)
+    total = np.zeros((*columns.shape[:-1], len(indices)))
+    for tap in range(indices.shape[1]):
+        total += columns[..., indices[:, tap]] * weights[:, tap]
+    if np.issubdtype(x.dtype, np.integer):
+        total = _round(total, np, np.iinfo(x.dtype).max)
+    return np.moveaxis(total, -1, axis).astype(x.dtype)
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -146,6 +176,6 @@ def _weighted(slices: list[Array], weights: np.ndarray) -> Array:
     return total
 
 
-def _round(x: Any, xp: ModuleType) -> Any:
-    """To the nearest level, halves upwards, within 0..255."""
-    return xp.clip(xp.floor(x + 0.5), 0, 255)
+def _round(x: Any, xp: ModuleType, top: int = 255) -> Any:
+    """To the nearest level, halves upwards, within 0..top."""
+    return xp.clip(xp.floor(x + 0.5), 0, top)

@@ -1,0 +1,163 @@
+"""A picture through a generator, by any factor, a band of rows at a time."""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Num
+
+from srgan_jax.errors import UserError
+from srgan_jax.inference.fold import fold
+from srgan_jax.inference.tiles import Enlarge, Span, auto_tile, make_enlarge, padded, spans
+from srgan_jax.models.extent import reach
+from srgan_jax.ops.bicubic import imresize_bands
+
+Band = Num[np.ndarray, "n w c"]
+Rows = Callable[[int, int], Band]
+Progress = Callable[[int, int], None]
+
+LARGEST = 64  # times as wide and high, which is far beyond what a network can make something of
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Enlarger:
+    """A generator and how it goes over a picture; see make_enlarger."""
+
+    network: nn.Module
+    copies: list[Any]  # the variables, on each device
+    enlarge: Enlarge
+    tile: int | None
+    halo: int
+    batch: int
+
+    def bands(self, rows: Rows, size: tuple[int, int], scale: float | None, progress: Progress) -> Iterator[Band]:
+        """The picture of `size` (height, width), `scale` times as large, in bands from its top; see output_size.
+
+        rows(top, bottom) -> [n, w, c] is asked for every row once, in order; make_enlarge says what they may be. What
+        the network's own factor leaves is MATLAB's bicubic. progress(done, all) counts tiles; what it raises comes out.
+
+        Raises:
+          UserError: a tile that is all halo.
+          MemoryError: memory does for neither a tile nor for half of one.
+        """
+        own = self.network.scale
+        bands = self._with_less_memory(in_order(rows), size, progress)
+        if scale is None or scale == own:
+            return bands
+        return imresize_bands(bands, (size[0] * own, size[1] * own), output_size(*size, scale), scale / own)
+
+    def _with_less_memory(self, window: Rows, size: tuple[int, int], progress: Progress) -> Iterator[Band]:
+        """All tiles are alike: if memory does for the first it does for the others."""
+        tile = max(size) if self.tile == 0 else self.tile
+        first = window(0, 1)
+        if tile is None:
+            tile = auto_tile(self.enlarge, self.copies[0], size, first, self.halo)
+        try:
+            bands = self._tiled(window, size, tile, progress)
+            head = next(bands)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not of_memory(error) or tile // 2 <= 2 * self.halo:
+                raise
+            log.warning("tiles of %d pixels need more memory than there is: trying %d", tile, tile // 2)
+            bands = self._tiled(window, size, tile // 2, progress)
+            head = next(bands)
+        yield head
+        yield from bands
+
+    def _tiled(self, window: Rows, size: tuple[int, int], tile: int, progress: Progress) -> Iterator[Band]:
+        down, across = (spans(length, tile, self.halo) for length in size)
+        shape = tuple(padded(length, tile) for length in size)
+        own, done = self.network.scale, 0
+        for vertical in down:
+            source = window(vertical.start, vertical.stop)
+            height, top = vertical.last - vertical.first, vertical.first - vertical.start
+            band = np.empty((height * own, size[1] * own, source.shape[-1]), source.dtype)
+            for horizontal, sr in self._row(source, across, shape):
+                width, left = horizontal.last - horizontal.first, horizontal.first - horizontal.start
+                kept = sr[top * own : (top + height) * own, left * own : (left + width) * own]
+                band[:, horizontal.first * own : horizontal.last * own] = kept
+                done += 1
+                progress(done, len(down) * len(across))
+            yield band
+
+    def _row(self, source: Band, across: list[Span], shape: tuple[int, ...]) -> Iterator[tuple[Span, Band]]:
+        """Each tile of a row of them, enlarged; one batch waits for each device while the result of another is used."""
+        running: deque[tuple[list[Span], jax.Array]] = deque()
+        for number, index in enumerate(range(0, len(across), self.batch)):
+            group = across[index : index + self.batch]
+            tiles = np.zeros((self.batch, *shape, source.shape[-1]), source.dtype)
+            sizes = np.ones((self.batch, 2), np.int32)
+            for i, span in enumerate(group):
+                cut = source[:, span.start : span.stop]
+                sizes[i] = cut.shape[:2]
+                rest = [(0, n - m) for n, m in zip(shape, cut.shape, strict=False)]
+                tiles[i] = np.pad(cut, [*rest, (0, 0)], "symmetric")
+            running.append((group, self.enlarge(self.copies[number % len(self.copies)], tiles, sizes)))
+            if len(running) > len(self.copies):
+                yield from collected(*running.popleft())
+        for group, results in running:
+            yield from collected(group, results)
+
+
+def collected(group: list[Span], results: jax.Array) -> Iterator[tuple[Span, Band]]:
+    return zip(group, np.asarray(results), strict=False)  # the last batch has tiles over
+
+
+def make_enlarger(
+    network: nn.Module,
+    variables: Any,
+    *,
+    tile: int | None = None,
+    halo: int | None = None,
+    batch: int = 1,
+    devices: int = 1,
+) -> Enlarger:
+    """`network` with `variables`, from which BatchNorm is folded away, ready for pictures of any size.
+
+    tile: side of the tiles in LR pixels, halos included; None: by the free memory; 0: the picture as a whole.
+    halo: LR pixels around a tile that are computed and dropped; None: as many as the network sees, by which tiles equal
+        the whole. Fewer are faster, and may show seams.
+    batch: tiles at once on a device. devices: so many of this process's.
+
+    Raises:
+      UserError: more devices than there are, or tiles that are all halo.
+    """
+    there = jax.local_devices()
+    if not 1 <= devices <= len(there):
+        raise UserError(f"devices={devices}: this machine has {len(there)}; give a number from 1 to that")
+    network, folded = fold(network, variables)
+    halo = reach(network) if halo is None else halo
+    if tile and tile <= 2 * halo:
+        raise UserError(f"tile={tile}: nothing is left between halos of {halo} pixels; give at least {4 * halo}")
+    copies = [jax.device_put(folded, device) for device in there[:devices]]
+    return Enlarger(network, copies, make_enlarge(network), tile, halo, batch)
+
+
+def output_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """ceil(side * scale), unless it is rounding that takes the product over a whole number."""
+    return math.ceil(height * scale - 1e-6), math.ceil(width * scale - 1e-6)
+
+
+def in_order(rows: Rows) -> Rows:
+    """window(start, stop) by rows() that gives each row once: `start` never falls, rows before it are forgotten."""
+    held, first = rows(0, 1), 0
+
+    def window(start: int, stop: int) -> Band:
+        nonlocal held, first
+        held, first = held[start - first :], start
+        if stop > first + len(held):
+            held = np.concatenate([held, rows(first + len(held), stop)])
+        return held[: stop - first]
+
+    return window
+
+
+def of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

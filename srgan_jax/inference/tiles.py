@@ -1,0 +1,116 @@
+"""A picture of any size in tiles of one shape, so that one compiled program and bounded memory do for it."""
+
+import math
+import os
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from srgan_jax.data.device_pipeline import free_memory
+from srgan_jax.models.extent import SKIP, apply_within
+from srgan_jax.ops.bicubic import upscale
+from srgan_jax.ops.conv import compiler_options
+
+SMALL = 128  # a picture that fits into a square of this side is taken whole, whatever memory there is
+HALOS = 24  # of these a tile is at most wide: beyond that the halos cost less than a fifth of the work
+SHARE = 4  # of the free memory, a quarter may go to tiles
+
+Enlarge = Any  # jitted: see make_enlarge
+
+
+class Span(NamedTuple):
+    """Along one side: a tile reads [start, stop) of the picture and gives the output of [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def spans(length: int, tile: int, halo: int) -> list[Span]:
+    """Tiles of `tile` pixels over `length`, each giving what is `halo` or more from an edge that is not the picture's.
+
+    Raises ValueError for a tile that is all halo.
+    """
+    if length > tile and tile <= 2 * halo:
+        raise ValueError(f"a tile of {tile} has nothing left between halos of {halo}")
+    found: list[Span] = []
+    while not found or found[-1].last < length:
+        first = found[-1].last if found else 0
+        start = max(min(first - halo, length - tile), 0)  # the last one ends where the picture does
+        stop = min(start + tile, length)
+        found.append(Span(start, stop, first, length if stop == length else stop - halo))
+    return found
+
+
+def padded(length: int, tile: int) -> int:
+    """What one tile over `length` is made: at most a quarter or 15 more, so that sizes share programs.
+
+    Not by less than a skip sees: it would take what mirrors the picture for the picture, and mirror that.
+    """
+    step = max(16, 1 << max((length - 1).bit_length() - 3, 0))
+    more = -(-length // step) * step
+    return more if length + SKIP <= more <= tile else min(length, tile)
+
+
+@cache
+def make_enlarge(network: nn.Module) -> Enlarge:
+    """enlarge(variables, tiles[b, h, w, c], sizes[b, 2]) -> [b, H, W, c], `network.scale` times as large.
+
+    c: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. dtype: uint8 and uint16 in levels, float32 in [0, 1]; the output has it.
+    sizes: the part of each tile that is picture; the rest mirrors it. Colour goes through the network times its alpha,
+    so that what is hidden cannot bleed into what shows; alpha is enlarged by bicubic. Grey goes in three times and is
+    the mean.
+    """
+
+    @partial(jax.jit, compiler_options=compiler_options())
+    def enlarge(variables: Any, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
+        levels = np.issubdtype(tiles.dtype, np.integer)
+        top = np.iinfo(tiles.dtype).max if levels else 1
+        unit = tiles.astype(jnp.float32) / top
+        colours = 3 if unit.shape[-1] > 2 else 1
+        colour, alpha = unit[..., :colours], unit[..., colours:]
+        if alpha.shape[-1]:
+            colour = colour * alpha
+        sr = apply_within(network, variables, jnp.broadcast_to(colour, (*colour.shape[:-1], 3)), sizes)
+        sr = jnp.clip((sr + 1) / 2, 0, 1)
+        if colours == 1:
+            sr = jnp.mean(sr, axis=-1, keepdims=True)
+        if alpha.shape[-1]:
+            alpha = jnp.clip(upscale(alpha, network.scale), 0, 1)
+            sr = jnp.where(alpha > 0, jnp.minimum(sr / jnp.maximum(alpha, 1e-6), 1), 0)
+            sr = jnp.concatenate([sr, alpha], axis=-1)
+        return (jnp.floor(sr * top + 0.5) if levels else sr).astype(tiles.dtype)
+
+    return enlarge
+
+
+def auto_tile(enlarge: Enlarge, variables: Any, size: tuple[int, int], row: np.ndarray, halo: int) -> int:
+    """Side of the tiles for a picture of `size` made of such rows: what pays, and a quarter of the memory holds."""
+    if max(size) <= SMALL:
+        return SMALL
+    shapes = jax.ShapeDtypeStruct((1, SMALL, SMALL, row.shape[-1]), row.dtype), jax.ShapeDtypeStruct((1, 2), np.int32)
+    needs = enlarge.lower(variables, *shapes).compile().memory_analysis()
+    bytes_each = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / SMALL**2
+    held = math.isqrt(int((free_memory() or host_memory()) / SHARE / bytes_each))
+    return max(min(HALOS * halo, held), 2 * halo + 32, SMALL)
+
+
+def host_memory() -> int:
+    """Bytes that can be had on this machine, or in the container it is."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no limit
+        return free
+    return min(free, limit - used)

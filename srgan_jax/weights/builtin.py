@@ -1,0 +1,47 @@
+"""Trained generators that come with the package: each a file in weights/files, described in docs/models."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from srgan_jax.errors import UserError
+from srgan_jax.weights.tensors import sha256
+
+FILES = Path(__file__).parent / "files"
+
+
+class Builtin(NamedTuple):
+    """What is known of one: where it comes from, and what it measures (PSNR-Y in dB, border of 4 pixels removed)."""
+
+    file: str
+    sha256: str
+    command: str
+    data: str
+    licence: str
+    set5: float
+    set14: float
+
+
+DEFAULT = "srresnet_small"
+BUILTIN = {
+    "srresnet_small": Builtin(
+        file="srresnet_small_x4.safetensors",
+        sha256="",
+        command="",
+        data="",
+        licence="",
+        set5=0.0,
+        set14=0.0,
+    ),
+}
+
+
+def builtin_file(name: str) -> Path:
+    """The file of a name in BUILTIN.
+
+    Raises:
+      UserError: it is missing, or not the one that was shipped.
+    """
+    path = FILES / BUILTIN[name].file
+    if not path.is_file() or sha256(path) != BUILTIN[name].sha256:
+        raise UserError(f"{path}: the built-in weights {name} are missing or damaged; install the package again")
+    return path

@@ -1,0 +1,245 @@
+"""Pictures in tiles: the same as whole, by every factor and for every kind of picture."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax.errors import UserError
+from srgan_jax.inference import tiles
+from srgan_jax.inference.enlarge import make_enlarger, output_size
+from srgan_jax.inference.tiles import SMALL, padded, spans
+from srgan_jax.models.extent import apply_within, reach
+from srgan_jax.models.msrresnet import MSRResNet
+from srgan_jax.models.srresnet import SRResNet
+from srgan_jax.ops.bicubic import imresize, upscale
+
+NETWORKS = {
+    "paper": SRResNet(blocks=2, features=8),
+    "bicubic skip, x3": SRResNet(blocks=1, features=8, norm="none", skip="bicubic", scale=3, last_kernel=3),
+    "tanh, x2": SRResNet(blocks=1, features=8, norm="none", output="tanh", scale=2),
+    "MSRResNet": MSRResNet(blocks=2, features=8),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def trained(request):
+    """Far from the start, so that every layer counts."""
+    network = NETWORKS[request.param]
+    variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    rng = np.random.default_rng(0)
+    return network, jax.tree.map(lambda x: x + rng.uniform(-0.05, 0.05, x.shape).astype(np.float32), variables)
+
+
+def picture(height, width, channels=3, dtype=np.float32, seed=0):
+    levels = np.random.default_rng(seed).uniform(size=(height, width, channels))
+    return (levels * (np.iinfo(dtype).max if dtype != np.float32 else 1)).astype(dtype)
+
+
+def enlarged(network, variables, image, scale=None, **settings):
+    asked = []
+
+    def rows(top, bottom):
+        asked.append((top, bottom))
+        return image[top:bottom]
+
+    progress = []
+    bands = make_enlarger(network, variables, **settings).bands(
+        rows, image.shape[:2], scale, lambda *done: progress.append(done)
+    )
+    large = np.concatenate(list(bands))
+    assert [bottom for _, bottom in asked[:-1]] == [top for top, _ in asked[1:]]  # each row once, in order
+    assert asked[0][0] == 0 and asked[-1][1] == len(image)
+    assert [done for done, _ in progress] == list(range(1, len(progress) + 1)) and progress[-1][0] == progress[-1][1]
+    return large
+
+
+def whole(network, variables, image):
+    sr = network.apply(variables, jnp.asarray(image)[None], train=False)[0]
+    return np.asarray(jnp.clip((sr + 1) / 2, 0, 1))
+
+
+@pytest.mark.parametrize(("height", "width", "tile"), [(61, 47, 40), (40, 95, 41), (7, 70, 45), (64, 64, 64)])
+def test_tiled_equals_whole(trained, height, width, tile):
+    network, variables = trained
+    image = picture(height, width)
+    expected = whole(network, variables, image)
+    for batch in (1, 2):
+        tiled = enlarged(network, variables, image, tile=tile, batch=batch)
+        assert tiled.shape == expected.shape and np.ptp(expected) > 0.2
+        np.testing.assert_allclose(tiled, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (17, 3), (33, 129)])
+def test_small_and_whole_pictures(trained, size):
+    network, variables = trained
+    image = picture(*size)
+    for tile in (0, None):
+        large = enlarged(network, variables, image, tile=tile)
+        np.testing.assert_allclose(large, whole(network, variables, image), atol=1e-5)
+
+
+def test_reach_is_what_the_network_sees(trained):
+    """By the gradient of the centre's pixels, with kernels and slopes over zero, so that nothing cancels."""
+    network, _ = trained
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    variables = jax.tree.map(lambda x: jnp.full_like(x, x.shape[-1] / x.size if x.ndim > 1 else 0.5), variables)
+    side, far = 61, reach(network)
+    centre = slice(side // 2 * network.scale, (side // 2 + 1) * network.scale)
+
+    @jax.jit
+    @jax.grad
+    def influence(image):
+        return network.apply(variables, image, train=False)[0, centre, centre].sum()
+
+    seen = np.flatnonzero(np.asarray(influence(jnp.full((1, side, side, 3), 1e-3)))[0].sum(axis=(1, 2)))
+    assert max(side // 2 - seen[0], seen[-1] - side // 2) == far
+
+
+def test_what_lies_beyond_a_picture_does_not_count(trained):
+    network, variables = trained
+    image = picture(20, 14)
+    padded = np.pad(image, [(0, 12), (0, 18), (0, 0)], mode="symmetric")
+    sr = jax.jit(lambda x, sizes: apply_within(network, variables, x, sizes))(padded[None], jnp.array([[20, 14]]))
+    np.testing.assert_allclose(
+        np.clip((sr[0, : 20 * network.scale, : 14 * network.scale] + 1) / 2, 0, 1),
+        whole(network, variables, image),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("length", [1, 40, 41, 59, 60, 61, 1000])
+@pytest.mark.parametrize("tile", [40, 60])
+def test_spans_cover_each_pixel_once(length, tile):
+    found = spans(length, tile, 10)
+    assert [s.first for s in found] == [0, *(s.last for s in found[:-1])] and found[-1].last == length
+    for s in found:
+        assert s.stop - s.start <= tile and s.first < s.last
+        assert s.start == max(min(s.first - 10, length - tile), 0) and s.stop in (length, s.last + 10)
+        assert s.stop - s.start == min(length, tile)
+    assert len(found) == 1 or length > tile
+
+
+def test_sizes_share_programs():
+    assert len({padded(n, 2000) for n in range(1, 1025)} - set(range(1, 1025))) == 0
+    made = [padded(n, 2000) for n in range(1, 1025)]
+    assert len({side for n, side in enumerate(made, 1) if side != n}) <= 32 and made.count(1024) > 100
+    assert all(n == side or n + 2 <= side < max(n + 16, 1.25 * n + 1) for n, side in enumerate(made, 1))
+    assert padded(40, 41) == 40 and padded(100, 64) == 64
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (2, np.uint16), (3, np.uint16), (4, np.uint8)])
+def test_kinds_of_pictures(channels, dtype):
+    network = NETWORKS["tanh, x2"]
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    image = picture(20, 30, channels, dtype)
+    top = np.iinfo(dtype).max
+    large = enlarged(network, variables, image, tile=0)
+    assert large.shape == (40, 60, channels) and large.dtype == dtype
+    unit = image / np.float32(top)
+    colours = 3 if channels > 2 else 1
+    alpha = unit[..., colours:] if channels % 2 == 0 else np.ones((20, 30, 1), np.float32)
+    expected = whole(network, variables, np.broadcast_to(unit[..., :colours] * alpha, (20, 30, 3)))
+    if colours == 1:
+        expected = expected.mean(axis=-1, keepdims=True)
+    if channels % 2 == 0:
+        large_alpha = np.clip(upscale(jnp.asarray(alpha), 2), 0, 1)
+        expected = np.where(large_alpha > 0, np.clip(expected / np.maximum(large_alpha, 1e-6), 0, 1), 0)
+        np.testing.assert_allclose(large[..., colours:], large_alpha * top, atol=0.51)
+    np.testing.assert_allclose(large[..., :colours] / np.float32(top), expected, atol=0.6 / top + 2e-5)
+
+
+def test_opaque_alpha_changes_no_colour_and_hidden_colour_does_not_show():
+    network = NETWORKS["bicubic skip, x3"]
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    image = picture(24, 24, 4, np.uint8)
+    image[..., 3] = 255
+    plain = enlarged(network, variables, image[..., :3], tile=0)
+    opaque = enlarged(network, variables, image, tile=0)
+    np.testing.assert_array_equal(opaque[..., :3], plain)
+    assert (opaque[..., 3] == 255).all()
+    image[:, 12:, 3] = 0
+    other = image.copy()
+    other[:, 12:, :3] = 255 - other[:, 12:, :3]
+    clear = enlarged(network, variables, image, tile=0)
+    np.testing.assert_array_equal(clear, enlarged(network, variables, other, tile=0))
+    assert (clear[:, 45:] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [3, 1.5, 0.7, 8, 4 + 1 / 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_factor_is_the_network_and_then_bicubic(scale, dtype):
+    network = SRResNet(blocks=1, features=4, norm="none", skip="bicubic")
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    image = picture(50, 37, 3, dtype)
+    large = enlarged(network, variables, image, scale, tile=40)
+    assert large.shape[:2] == output_size(50, 37, scale)
+    by_network = enlarged(network, variables, image, tile=0)
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(large, imresize(by_network, scale=scale / 4))
+    else:
+        rounded_to_8 = imresize((by_network / 257 + 0.5).astype(np.uint8), scale=scale / 4)
+        assert np.abs(large / 257 - rounded_to_8).max() < 3
+
+
+def test_output_size_is_not_thrown_off_by_rounding():
+    assert output_size(10, 30, 1.1) == (11, 33) and output_size(10, 3, 0.25) == (3, 1)
+
+
+def test_what_cannot_be(trained):
+    network, variables = trained
+    with pytest.raises(UserError, match="tile=.*halos"):
+        make_enlarger(network, variables, tile=2 * reach(network))
+    with pytest.raises(UserError, match="devices=99"):
+        make_enlarger(network, variables, devices=99)
+
+
+def test_a_named_halo_is_smaller_and_nearly_as_good():
+    network = NETWORKS["bicubic skip, x3"]
+    variables = network.init(jax.random.key(1), jnp.zeros((1, 8, 8, 3)), False)
+    variables = jax.tree.map(lambda x: x + 0.01, variables)
+    image = picture(60, 60)
+    exact = enlarged(network, variables, image, tile=0)
+    near = enlarged(network, variables, image, tile=40, halo=3)
+    assert 0 < np.abs(near - exact).max() < 0.2 and np.median(np.abs(near - exact)) < 1e-6
+
+
+def test_memory_that_does_not_do_for_a_tile_is_met_by_half_of_it(caplog):
+    """The program is real; the device that runs out is not, as none here does so without ending the process."""
+    network = NETWORKS["tanh, x2"]
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    image = picture(100, 90)
+    enlarger = make_enlarger(network, variables, tile=80)
+    sides = []
+
+    def small_device(variables, tiles, sizes):
+        sides.append(tiles.shape[1])
+        if tiles.shape[1] > 40:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return enlarger.enlarge(variables, tiles, sizes)
+
+    def run(tile):
+        limited = dataclasses.replace(enlarger, enlarge=small_device, tile=tile)
+        bands = limited.bands(lambda top, bottom: image[top:bottom], (100, 90), None, lambda *_: None)
+        return np.concatenate(list(bands))
+
+    np.testing.assert_allclose(run(80), whole(network, variables, image), atol=1e-5)
+    assert sides[0] == 80 and set(sides[1:]) == {40} and "trying 40" in caplog.text
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        run(100)
+
+
+def test_auto_tile_heeds_free_memory(trained, monkeypatch):
+    network, variables = trained
+    enlarge, row, halo = tiles.make_enlarge(network), picture(1, 4000), reach(network)
+
+    def tile():
+        return tiles.auto_tile(enlarge, variables, (3000, 4000), row, halo)
+
+    assert tiles.host_memory() > 10**8
+    monkeypatch.setattr(tiles, "host_memory", lambda: 10**12)
+    assert tile() == max(tiles.HALOS * halo, SMALL)
+    monkeypatch.setattr(tiles, "host_memory", lambda: 10**6)
+    assert tile() == max(2 * halo + 32, SMALL)
