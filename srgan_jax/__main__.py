@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "write a grid's report again",
     "compare": "write a page to compare pictures, or what several networks make of one",
     "upscale": "enlarge a picture, or a folder of them, by a trained network",
+    "serve": "a page in the browser to enlarge pictures",
     "convert": "bring weights from elsewhere into the form that is used here, or a network out of it",
     "data": "look a folder of photographs over, or decode it, before training",
 }

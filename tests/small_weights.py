@@ -17,7 +17,7 @@ def small_weights(path: Path, name: str, scale: int = 4) -> Path:
     config = configs.load(f"{ROOT}/configs/tiny.py", [f"--config.scale={scale}"])
     used = ConfigDict({field: config[field] for field in ("scale", "dtype", "generator")})
     rng = np.random.default_rng(scale)
-    tensors = {key: rng.uniform(0, 0.2, shape).astype(np.float32) for key, shape in expected_shapes(used).items()}
+    tensors = {key: rng.uniform(-0.2, 0.2, shape).astype(np.float32) for key, shape in expected_shapes(used).items()}
     metadata = {"kind": "generator", "name": name, "config": json.dumps(used.to_dict())}
     write_safetensors(path, tensors, metadata)
     return path

@@ -1,6 +1,7 @@
 """srgan compare A B [C ...] -o PAGE.html: pictures in one HTML page, with a slider between any two, and zoom.
 
-With --input PHOTO, A B ... are runs or converted weights, and the page shows what each makes of the photograph.
+With --input PHOTO, A B ... are runs, converted weights or names of built-in ones, and the page shows what each makes
+of the photograph.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from srgan_jax.data.images import BrokenImage, image_size, read_image
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.compare import enlarge, write_comparison
 from srgan_jax.inference.pictures import Picture
-from srgan_jax.training.trained import load_generator
+from srgan_jax.library import load
 from srgan_jax.weights.generator_file import is_generator_file
 
 PIXELS = 64 * 10**6  # of one version: browsers fail at several of much more
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="srgan compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("versions", nargs="+", metavar="A", help="pictures; with --input: runs, converted weights")
+    parser.add_argument("versions", nargs="+", metavar="A", help="pictures; with --input: weights")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the page, an .html file")
     parser.add_argument("-i", "--input", type=Path, metavar="PHOTO", help="enlarged by bicubic and by each of A B ...")
     parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
@@ -33,10 +34,10 @@ def main(argv: list[str]) -> int:
     if args.output.exists() and not args.overwrite:
         raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
     if args.input:
-        generators = [load_generator(run, field="A B ...", which=args.which) for run in args.versions]
-        small = _read(args.input, times=max(generator.config.scale for generator in generators))
-        pictures, title = enlarge(small, generators), args.input.name
-        names = ["bicubic", *(generator.name for generator in generators)]
+        models = [load(weights, which=args.which, field="A B ...") for weights in args.versions]
+        small = _read(args.input, times=max(model.scale for model in models))
+        pictures, title = enlarge(small, models), args.input.name
+        names = ["bicubic", *(model.name for model in models)]
         paths = ["bicubic", *args.versions]
     else:
         weights = [each for each in args.versions if os.path.isdir(each) or is_generator_file(each)]

@@ -9,15 +9,13 @@ from PIL import Image
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.page import version, write_page
 from srgan_jax.inference.pictures import Picture
-from srgan_jax.inference.upscale import make_upscale
+from srgan_jax.library import Model, upscale
 from srgan_jax.ops.bicubic import imresize
-from srgan_jax.training.trained import Generator
 
 
-def enlarge(small: Picture, generators: Sequence[Generator]) -> list[Picture]:
-    """`small` by bicubic, to the largest of the generators' scales, and by each generator."""
-    bicubic = imresize(small, scale=max(generator.config.scale for generator in generators))
-    return [bicubic, *(make_upscale(each.network)(each.variables, small) for each in generators)]
+def enlarge(small: Picture, models: Sequence[Model]) -> list[Picture]:
+    """`small` by bicubic, to the largest of the models' scales, and by each model."""
+    return [imresize(small, scale=max(model.scale for model in models)), *(upscale(small, model) for model in models)]
 
 
 def write_comparison(pictures: Sequence[tuple[str, Picture]], output: Path, *, title: str) -> None:
