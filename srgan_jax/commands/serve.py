@@ -27,7 +27,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--max-output", type=float, default=64, metavar="MEGAPIXELS", help="enlarged (default: 64)")
     parser.add_argument("--max-queue", type=int, default=10, metavar="N", help="pictures waiting (default: 10)")
-    parser.add_argument("--max-seconds", type=float, default=300, help="of computing for one picture (default: 300)")
+    parser.add_argument(
+        "--max-seconds", type=float, default=300, help="for one picture, looked at after each tile (default: 300)"
+    )
     args = parser.parse_args(argv)
 
     for name in ("max_upload", "max_input", "max_output", "max_queue", "max_seconds"):

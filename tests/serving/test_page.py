@@ -238,6 +238,22 @@ def test_it_listens_on_this_machine_alone(server):
             http.client.HTTPConnection(address, port, timeout=2).connect()
 
 
+@needs_gradio
+def test_stopped_at_work_it_leaves_nothing(weights, tmp_path, monkeypatch):
+    Image.new("L", (1800, 1800)).save(tmp_path / "a.png")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/temporary")
+    process = spawn(["serve", "--checkpoint", str(weights[4]), "--port", "0"])
+    assert process.stdout is not None
+    address = next(line for line in process.stdout if line.startswith("http")).split()[0]
+    (name,) = json.loads(upload(address, (tmp_path / "a.png").read_bytes())[1])
+    assert join(address, {"path": name, "meta": {"_type": "gradio.FileData"}}, "small x4")[0] == 200
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def refused(capsys, *arguments: str) -> str:
     capsys.readouterr()
     assert main(["serve", *arguments]) == 2
