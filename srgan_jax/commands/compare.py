@@ -8,10 +8,13 @@ import argparse
 import os
 from pathlib import Path
 
-from srgan_jax.data.images import BrokenImage, image_size, read_image
+import numpy as np
+from jaxtyping import UInt8
+
+from srgan_jax.data.images import BrokenImage
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.compare import enlarge, write_comparison
-from srgan_jax.inference.pictures import Picture
+from srgan_jax.inference.image_io import open_picture
 from srgan_jax.library import load
 from srgan_jax.weights.generator_file import is_generator_file
 
@@ -54,12 +57,11 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _read(path: Path, times: int = 1) -> Picture:
-    """8-bit RGB; `times` is how much larger it will be shown."""
+def _read(path: Path, times: int = 1) -> UInt8[np.ndarray, "h w c"]:
+    """`times` is how much larger it will be shown."""
     try:
-        height, width = image_size(path)
-        if height * width * times**2 > PIXELS:
-            raise BrokenImage(f"{width * times}x{height * times} is more than a browser shows; give a cut of it")
-        return read_image(path)
+        picture = open_picture(path, max_pixels=PIXELS // times**2)
+        pixels = picture.rows(0, picture.height)
     except BrokenImage as error:
         raise UserError(f"{path}: {error}") from error
+    return pixels if pixels.dtype == np.uint8 else (pixels / 257 + 0.5).astype(np.uint8)

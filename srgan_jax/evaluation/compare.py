@@ -4,13 +4,16 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.page import version, write_page
-from srgan_jax.inference.pictures import Picture
 from srgan_jax.library import Model, upscale
 from srgan_jax.ops.bicubic import imresize
+
+Picture = UInt8[np.ndarray, "h w c"]  # 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
 
 
 def enlarge(small: Picture, models: Sequence[Model]) -> list[Picture]:
@@ -41,5 +44,5 @@ def write_comparison(pictures: Sequence[tuple[str, Picture]], output: Path, *, t
 
 def _png(image: Picture) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from small_weights import small_weights
 
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import read_image
+from srgan_jax.inference.image_io import open_picture, write_picture
 from srgan_jax.ops.bicubic import imresize
 
 STATE = """
@@ -120,6 +122,23 @@ def test_a_photograph_by_bicubic_and_two_networks(folder, tmp_path, browser):
         np.testing.assert_array_equal(np.asarray(bicubic), imresize(read_image(folder / "<b>&.png"), scale=4))
 
 
+def test_depth_and_channels_of_every_kind_are_shown(tmp_path):
+    kinds = [(dtype, channels) for dtype in (np.uint8, np.uint16) for channels in (1, 2, 3, 4)]
+    rng = np.random.default_rng(0)
+    for dtype, channels in kinds:
+        image = rng.integers(0, np.iinfo(dtype).max, (8, 9, channels), dtype, endpoint=True)
+        write_picture(tmp_path / f"{dtype.__name__}_{channels}.png", [image], height=8, width=9)
+    files = sorted(tmp_path.glob("*.png"))
+    assert main(["compare", *map(str, files), "-o", f"{tmp_path}/page.html"]) == 0
+    sources = re.findall(r'src="data:image/png;base64,([^"]+)"', (tmp_path / "page.html").read_text())
+    for path, source in zip(files, sources, strict=True):
+        picture = open_picture(path)
+        expected = picture.rows(0, 8)[..., 0] / (257 if picture.dtype == np.uint16 else 1)
+        with Image.open(io.BytesIO(base64.b64decode(source))) as shown:
+            assert len(shown.getbands()) == picture.channels
+            assert np.abs(np.asarray(shown).reshape(8, 9, -1)[..., 0] - expected).max() <= 0.5
+
+
 def test_bad_input_is_one_line_and_nothing_is_written(folder, tmp_path, capsys):
     def refused(*arguments: str, output: str = f"{tmp_path}/page.html") -> str:
         capsys.readouterr()
@@ -138,8 +157,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder, tmp_path, capsys):
     )
     assert "flat.png: 150x200" in refused(a, f"{tmp_path}/flat.png")
     assert "broken.png: not an image" in refused(a, f"{tmp_path}/broken.png")
-    assert "no.png: not a regular file" in refused(a, f"{tmp_path}/no.png")
-    assert "huge.png: 8001x8000 is more than a browser shows" in refused(a, f"{tmp_path}/huge.png")
+    assert "no.png: No such file" in refused(a, f"{tmp_path}/no.png")
+    assert "huge.png: 8001x8000 is more than the 64000000 pixels" in refused(a, f"{tmp_path}/huge.png")
     assert "nothing to compare" in refused(a)
     assert "need --input" in refused(a, str(tmp_path)) and "need --input" in refused("x.safetensors", a)
     assert "not a run" in refused("-i", a, "no_such_run")
