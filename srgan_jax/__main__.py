@@ -6,12 +6,14 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 from srgan_jax.weights.fetch import cache_dir
 
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
@@ -27,6 +29,7 @@ COMMANDS = {
     "upscale": "enlarge a picture, or a folder of them, by a trained network",
     "serve": "a page in the browser to enlarge pictures",
     "convert": "bring weights from elsewhere into the form that is used here, or a network out of it",
+    "export": "write a trained network as StableHLO, ONNX or one small file of weights",
     "data": "look a folder of photographs over, or decode it, before training",
 }
 
@@ -65,11 +68,6 @@ def main(argv: list[str] | None = None) -> int:
     return 2
 
 
-def printable(text: str) -> str:
-    """One line that does nothing to a terminal: names out of foreign files may hold line ends and escape codes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def without_echoes(unraisable: Any) -> None:
     """For sys.unraisablehook: after one array has failed, each that was under way finds Orbax's event loop closed."""
     if str(unraisable.exc_value) != "Event loop is closed":
@@ -93,9 +91,25 @@ def keep_programs(log: logging.Logger) -> None:
         log.warning("warning: compiled programs are not kept for the next start (%s); set XDG_CACHE_HOME", error)
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    # of a program that another process has just removed, to make room
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache entry")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     if importlib.util.find_spec("filelock"):  # without that package jax has no limit, and keeps nothing if told of one
         os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(PROGRAMS))
+        remove_halves(folder)
+
+
+def remove_halves(folder: Path) -> None:
+    """What a process left that was killed between the two files of a program: jax would keep nothing more over it."""
+    import filelock
+
+    try:
+        with filelock.FileLock(folder / ".lockfile", timeout=10):  # jax's own
+            for program in folder.glob("*-cache"):
+                if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
+                    program.unlink()
+    except OSError:  # held for long, or not ours to remove: programs may be compiled again
+        pass
 
 
 if __name__ == "__main__":

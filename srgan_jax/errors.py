@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+def printable(text: str) -> str:
+    """One line that does nothing to a terminal: names out of foreign files may hold line ends and escape codes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 
 from srgan_jax import config as configs
 from srgan_jax.__main__ import main, without_echoes
@@ -121,3 +122,12 @@ def logged(workdir: Path, name: str) -> dict[int, float]:
     """step -> value of one figure in metrics.jsonl."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return {line["step"]: line[name] for line in lines if name in line}
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """The one line in which the command refuses, with exit code 2."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"srgan {arguments[0]}: "), lines
+    return lines[0]

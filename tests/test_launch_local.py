@@ -128,6 +128,13 @@ def test_ctrl_c_at_a_terminal_reaches_each_once(tmp_path, before):
     assert len((tmp_path / "saved").read_text().splitlines()) == 2
 
 
+def test_waiting_costs_next_to_nothing():
+    process = subprocess.Popen([LAUNCH / "local.sh", "2", "sh", "-c", "sleep 2", "sh"])
+    _, status, used = os.wait4(process.pid, 0)  # the script's, and that of all it waited for
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0 and used.ru_utime + used.ru_stime < 0.5
+
+
 def test_restart_starts_all_again(tmp_path, start):
     code, lines, err = ended(start("once,0", LAUNCH / "restart.sh"))
     assert code == 0 and "process 0 ended with exit code 137" in err

@@ -2,8 +2,11 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
+from running import ROOT
 
 from srgan_jax.__main__ import keep_programs
 
@@ -37,3 +40,16 @@ def test_an_impossible_cache_is_only_warned_of(untold, tmp_path, caplog):
     assert FOLDER not in os.environ
     (record,) = caplog.records
     assert "warning: compiled programs are not kept" in record.message and f"{tmp_path}/file" in record.message
+
+
+def test_half_an_entry_does_not_end_the_keeping(tmp_path):
+    """A process may be killed between an entry's two files; the next one's programs are kept all the same."""
+    folder = tmp_path / "srgan_jax" / "programs"
+    folder.mkdir(parents=True)
+    (folder / "half-cache").write_bytes(b"half")
+    code = "import logging, srgan_jax.__main__ as m; m.keep_programs(logging.getLogger())"
+    code += "; import jax; jax.jit(lambda x: x + 1)(1.0)"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")} | {"XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True)
+    found = {path.name for path in folder.glob("*-cache")}
+    assert found and "half-cache" not in found

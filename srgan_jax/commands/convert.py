@@ -67,7 +67,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     generator.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.safetensors")
     generator.add_argument("--name", help="what tables call it")
-    export = kinds.add_parser("export", help="a generator of ours, for other projects' code")
+    export = kinds.add_parser(
+        "export", help="a generator of ours, for other projects' code (StableHLO, ONNX: srgan export)"
+    )
     export.add_argument("source", metavar="RUN_OR_FILE")
     export.add_argument("-o", "--output", required=True, type=Path, metavar="FILE")
     export.add_argument("--to", required=True, choices=EXPORTS)

@@ -14,6 +14,7 @@ from srgan_jax.evaluation.measure import measured
 from srgan_jax.evaluation.processes import Child, children, lock
 from srgan_jax.evaluation.results import RESULTS, Line, read_results, run_folder, seconds_trained, write_results
 from srgan_jax.training.checkpoint import has_checkpoint
+from srgan_jax.training.start import refuse_workdir
 from srgan_jax.training.trained import load_config
 
 Say = Callable[[str], None]
@@ -34,6 +35,7 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
       UserError: `workdir` is in use, cannot be written, or holds runs of other configs; nothing is started then.
       Stopped: by a signal. What is done is in results.jsonl; the same call goes on.
     """
+    refuse_workdir(workdir)
     base = next(iter(grid.rows.values()))
     rows = [row for name, row in grid.rows.items() if name in names]
     with lock(workdir), children(say) as child:

@@ -152,6 +152,10 @@ def _taps(centre: float, shrink: float) -> tuple[int, np.ndarray]:
 
 
 def _pad(x: Array, axis: int, width: int, boundary: str) -> Array:
+    n = x.shape[axis]
+    if boundary == "symmetric" and not isinstance(n, int):  # of a program for every size, which jnp.pad cannot make
+        position = jnp.arange(-width, n + width) % (2 * n)
+        return jnp.take(x, jnp.minimum(position, 2 * n - 1 - position), axis=axis)
     return jnp.pad(x, [(width, width) if i == axis else (0, 0) for i in range(x.ndim)], mode=PADDING[boundary])
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 
 
 def refuse_workdir(workdir: Path) -> None:
+    """Raises UserError for an address such as gs://bucket/run, and for what is no folder that can be written to."""
+    address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(workdir))
+    if address:
+        raise UserError(
+            f"--workdir={workdir}: {address[0]}/ is an address; runs live in a local or mounted folder, give its path"
+        )
     existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"--workdir={workdir}: {existing} is no folder that can be written to")

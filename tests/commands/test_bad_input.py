@@ -7,17 +7,9 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, command, spawn, train
+from running import ROOT, command, refusal, spawn, train
 
 from srgan_jax.__main__ import COMMANDS, main
-
-
-def refusal(capsys, arguments: list[str]) -> str:
-    capsys.readouterr()
-    assert main(arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith(f"srgan {arguments[0]}: "), lines
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +66,16 @@ def test_train_refuses_a_workdir_that_is_a_file(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
         assert f"--workdir={workdir}" in refusal(capsys, command("tiny", workdir))
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run", "file:///run"])
+def test_an_address_is_no_workdir(tmp_path, capsys, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    grid = ["ablate", f"--grid={ROOT}/configs/grids/tiny.py", f"--workdir={address}"]
+    for arguments in (command("tiny", address), grid):
+        line = refusal(capsys, arguments)
+        assert "local or mounted folder" in line and f"{address.split('//')[0]}//" in line
+    assert not any(tmp_path.iterdir())
 
 
 def test_train_refuses_a_workdir_in_use(tmp_path, capsys):
@@ -167,7 +169,7 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
         (["evaluate", "--checkpoint", "RUN", "--hr", "/no/hr"], ["--hr=/no/hr", "no such folder"]),
         (["evaluate", "--checkpoint", "RUN", "--hr", "PICTURES", "--lr", "PICTURES"], ["small", "not 4 to 1"]),
         (["upscale", "-i", "/no/picture.jpg", "-o", "x.png", "--checkpoint", "RUN"], ["-i", "/no/picture.jpg"]),
-        (["upscale", "-i", "PICTURES/small.png", "-o", "x.jpg", "--checkpoint", "RUN"], ["-o", "x.jpg", ".png"]),
+        (["upscale", "-i", "PICTURES/small.png", "-o", "x.gif", "--checkpoint", "RUN"], ["-o", "x.gif", ".png"]),
         (["upscale", "-i", "PICTURES", "-o", "x", "--checkpoint", "/no/run"], ["--checkpoint=/no/run"]),
         (["data", "check", "/no/such"], ["/no/such", "no such folder"]),
         (["data", "check", "PICTURES"], ["PICTURES", "none of the 1 images is usable for crops of 96"]),

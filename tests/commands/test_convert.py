@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from running import refusal
 from safetensors.numpy import save_file
-from test_bad_input import refusal
 
 from srgan_jax.__main__ import main
 from srgan_jax.weights import download

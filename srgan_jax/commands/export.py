@@ -1,0 +1,38 @@
+"""srgan export --checkpoint RUN -o FOLDER --to FORMAT ...: a trained network for other programs, with a README."""
+
+import argparse
+from pathlib import Path
+
+from srgan_jax.inference.export import SHAPES, export
+from srgan_jax.inference.export_formats import FORMATS
+from srgan_jax.training.trained import load_generator
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="srgan export",
+        description=__doc__,
+        epilog="To the code of other SRGAN projects: srgan convert export.",
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the workdir of a run, or its .safetensors")
+    parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--to", required=True, nargs="+", choices=FORMATS, help="onnx needs srgan-jax[export]")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    args = parser.parse_args(argv)
+
+    generator = load_generator(args.checkpoint, field="--checkpoint", which=args.which)
+    written = export(
+        generator.network,
+        generator.variables,
+        generator.config,
+        generator.name,
+        output=args.output,
+        formats=args.to,
+        overwrite=args.overwrite,
+    )
+    for file in written:
+        compared = f"at most {file.difference:.2g} from the network on {len(SHAPES)} shapes"
+        size = (args.output / file.name).stat().st_size
+        print(f"{args.output / file.name}: {compared}, {size} bytes, sha256 {file.sha256}")
+    return 0

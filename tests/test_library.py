@@ -1,0 +1,83 @@
+"""What programs use: load and upscale."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_weights import small_weights
+
+import srgan_jax
+from srgan_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return srgan_jax.load(small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"))
+
+
+def picture(*shape, dtype=np.uint8):
+    levels = np.random.default_rng(0).uniform(size=shape)
+    return (levels * (np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1)).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", [(10, 12), (10, 12, 1), (10, 12, 2), (10, 12, 3), (1, 1, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_same_kind_of_picture_comes_back(model, shape, dtype):
+    large = srgan_jax.upscale(picture(*shape, dtype=dtype), model)
+    assert large.shape == (4 * shape[0], 4 * shape[1], *shape[2:]) and large.dtype == dtype
+    assert isinstance(large, np.ndarray) and large.max() <= (1 if dtype == np.float32 else np.iinfo(dtype).max)
+
+
+def test_apply_is_pure_and_equals_upscale(model):
+    assert model.scale == 4 and model.name == "small"
+    image = picture(16, 9, 3, dtype=np.float32)
+    sr = jax.jit(model.apply)(model.variables, image[None])
+    assert sr.shape == (1, 64, 36, 3) and sr.dtype == jnp.float32 and 0 <= sr.min() < sr.max() <= 1
+    np.testing.assert_allclose(srgan_jax.upscale(image, model), sr[0], atol=1e-5)
+    gradient = jax.grad(lambda lr: model.apply(model.variables, lr).sum())(jnp.asarray(image[None]))
+    assert np.abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize("scale", [1, 3.3])
+def test_other_factors_and_tiles(model, scale):
+    image, done = picture(40, 41, 3, dtype=np.float32), []
+    large = srgan_jax.upscale(image, model, scale=scale, tile=24, progress=lambda *state: done.append(state))
+    assert large.shape == (40 * scale, np.ceil(41 * scale), 3) and 0 <= large.min() < large.max() <= 1
+    assert done[-1][0] == done[-1][1] == len(done) > 4
+    np.testing.assert_allclose(large, srgan_jax.upscale(image, model, scale=scale), atol=2e-5)
+
+
+def test_progress_can_end_it(model):
+    def stop(done, total):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        srgan_jax.upscale(picture(40, 40, 3), model, tile=24, progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "part"),
+    [
+        (np.zeros((3, 3, 5), np.uint8), {}, "shape"),
+        (np.zeros((0, 3, 3), np.uint8), {}, "shape"),
+        (np.zeros(3, np.uint8), {}, "shape"),
+        (np.zeros((3, 3), np.float64), {}, "float64"),
+        (np.zeros((3, 3), bool), {}, "bool"),
+        (np.zeros((3, 3), np.uint8), {"scale": 0}, "scale=0"),
+        (np.zeros((3, 3), np.uint8), {"scale": 100}, "scale=100"),
+        (np.zeros((3, 3), np.uint8), {"tile": 3}, "tile=3"),
+    ],
+)
+def test_what_cannot_be_enlarged(model, image, options, part):
+    with pytest.raises(UserError, match=part):
+        srgan_jax.upscale(image, model, **options)
+
+
+def test_weights_that_are_not_there():
+    with pytest.raises(UserError, match="weights=no-such"):
+        srgan_jax.load("no-such")
+
+
+def test_the_package_names_what_it_has():
+    with pytest.raises(AttributeError, match="no attribute 'upscal'"):
+        srgan_jax.upscal  # noqa: B018

@@ -1,0 +1,71 @@
+"""The weights that come with the package: whole, described, and as good as they are said to be."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import ROOT
+
+import srgan_jax
+from srgan_jax.errors import UserError
+from srgan_jax.evaluation.evaluate import evaluate
+from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.training.trained import load_generator
+from srgan_jax.weights import builtin
+from srgan_jax.weights.builtin import BUILTIN, DEFAULT, FILES, builtin_file
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_file_is_what_is_said_of_it(name):
+    path = builtin_file(name)
+    assert path.stat().st_size < 8_000_000
+    trained = load_generator(path, field="")
+    assert trained.name == name and f"_x{trained.config.scale}" in path.name
+    card = (ROOT / "docs" / "models" / f"{name}.md").read_text()
+    about = BUILTIN[name]
+    for fact in (about.sha256, about.command, about.data, f"{about.set5:.2f}", f"{about.set14:.2f}"):
+        assert fact in card, fact
+
+
+def test_no_file_without_an_entry():
+    assert {path.name for path in FILES.iterdir()} == {about.file for about in BUILTIN.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUILTIN)
+def test_figures_are_those_of_the_card(name, data_dir):
+    generator = load_generator(builtin_file(name), field="")
+    folders = (data_dir / folder for folder in ("set5", "set14"))
+    sets = dict(find_set(folder, scale=4, boundary="symmetric") for folder in folders)
+    result, _ = evaluate([generator], sets)
+    for folder in sets:
+        measured = result["methods"][1]["sets"][folder]["mean"]["psnr_y"]
+        print(f"{name} {folder} {measured:.3f}")
+        assert abs(measured - getattr(BUILTIN[name], folder)) <= 0.01
+
+
+def test_a_damaged_or_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(builtin, "FILES", tmp_path)
+    with pytest.raises(UserError, match="missing or damaged.*install"):
+        srgan_jax.load()
+    content = bytearray((FILES / BUILTIN[DEFAULT].file).read_bytes())
+    content[-5] ^= 1
+    (tmp_path / BUILTIN[DEFAULT].file).write_bytes(content)
+    with pytest.raises(UserError, match="missing or damaged"):
+        srgan_jax.load(DEFAULT)
+
+
+def test_a_package_that_is_installed_enlarges_offline(tmp_path):
+    """Copied as setup would, away from the repository: no file outside it is needed."""
+    shutil.copytree(ROOT / "srgan_jax", tmp_path / "srgan_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+import numpy as np, srgan_jax, sys
+picture = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+np.save(sys.argv[1], srgan_jax.upscale(picture))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "out.npy")], cwd=tmp_path, check=True)
+    large = np.load(Path(tmp_path / "out.npy"))
+    assert large.shape == (36, 48, 3) and large.dtype == np.uint8 and np.ptp(large) > 100
