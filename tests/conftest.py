@@ -25,6 +25,7 @@ flags.FLAGS.mark_as_parsed()  # Grain reads flags before its first batch
 CHECKED = ("ops", "losses", "metrics", "data.prepare", "data.device_pipeline")
 install_import_hook([f"srgan_jax.{module}" for module in CHECKED], "typecheck.checked")
 
+from chromium import browser  # noqa: E402, F401  a fixture
 from weights_cache import lpips_files  # noqa: E402, F401  a fixture; imports the package, so after the hook
 
 

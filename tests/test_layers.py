@@ -18,7 +18,7 @@ LEVELS = (
     ("inference",),
     ("training",),
     ("library",),
-    ("evaluation",),
+    ("evaluation", "serving"),
     ("commands",),
     ("__main__",),
 )

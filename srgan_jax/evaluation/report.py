@@ -1,6 +1,5 @@
 """One self-contained HTML page about a grid: figures beside the paper's, curves, pictures to compare, provenance."""
 
-import base64
 import json
 import shlex
 import statistics
@@ -8,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.chart import chart
 from srgan_jax.evaluation.measure import FIGURES
+from srgan_jax.evaluation.page import version, write_page
 from srgan_jax.evaluation.results import Line, logged, run_folder
 from srgan_jax.evaluation.table import TITLES
 from srgan_jax.weights.vgg_file import digest
@@ -41,11 +39,7 @@ def write_report(results: Sequence[Line], output: Path) -> None:
         "photographs": [photo for name in sets for photo in _photographs(folder, name, done)],
         "provenance": _provenance(measured),
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
-    partial = output.with_name(f"{output.name}.partial")
-    partial.write_text(template.render(view))
-    partial.replace(output)
+    write_page(output, "report.html.j2", view)
 
 
 def _figures(folder: Path, line: Line) -> dict[str, Any]:
@@ -133,13 +127,9 @@ def _photographs(folder: Path, name: str, done: Sequence[Line]) -> list[dict[str
         places = {"LR": common / cut / "lr.png", "bicubic": common / cut / "bicubic.png"}
         places |= {label: cuts / cut / "sr.png" for label, cuts in rows.items()}
         places["HR"] = common / cut / "hr.png"
-        columns = [(label, _inline(path)) for label, path in places.items() if path.is_file()]
-        photographs.append({"set": name, "name": cut, "columns": columns})
+        versions = [version(label, path.read_bytes()) for label, path in places.items() if path.is_file()]
+        photographs.append({"set": name, "name": cut, "versions": versions})
     return photographs
-
-
-def _inline(png: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
 
 
 def _provenance(measured: dict[Any, dict[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import resize
 from PIL import Image
 from running import ROOT
 
@@ -39,30 +40,6 @@ def workdir(tmp_path_factory) -> Path:
     (folder / "grid.py").write_text(GRID.replace("FOLDER", str(folder)))
     assert main(["ablate", f"--grid={folder}/grid.py", f"--workdir={folder}/runs"]) == 1
     return folder / "runs"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless chromium."""
-    driver = shutil.which("chromedriver")
-    if driver is None or not shutil.which("chromium"):
-        pytest.skip("chromium or chromedriver is not installed (Debian: chromium, chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
-
-
-def resize(browser, width: int) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def cells(browser, caption: str) -> dict[str, list[str]]:
