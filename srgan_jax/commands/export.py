@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the workdir of a run, or its .safetensors")
     parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--to", required=True, nargs="+", choices=FORMATS, help="onnx needs srgan-jax[export]")
+    parser.add_argument("--to", required=True, nargs="+", choices=FORMATS, help="onnx needs onnx and onnxruntime")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""srgan serve: a page in the browser to enlarge pictures. Needs gradio: pip install 'srgan-jax[demo]'."""
+"""srgan serve: a page in the browser to enlarge pictures. Needs gradio: pip install gradio."""
 
 import argparse
 import importlib.util
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     if not 0 <= args.port < 2**16:
         raise UserError(f"--port={args.port}: give a number from 0 to {2**16 - 1}")
     if importlib.util.find_spec("gradio") is None:
-        raise UserError("gradio is not installed; pip install 'srgan-jax[demo]'")
+        raise UserError("gradio is not installed; pip install gradio")
     limits = Limits(
         upload=int(args.max_upload * 10**6),
         input_pixels=int(args.max_input * 10**6),

@@ -55,7 +55,7 @@ def export(
     files = [*(FORMATS[name][0] for name in formats), README]
     missing = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
     if "onnx" in formats and missing:
-        raise UserError(f"--to onnx: needs {' and '.join(missing)}; pip install 'srgan-jax[export]'")
+        raise UserError(f"--to onnx: needs {' and '.join(missing)}; pip install {' '.join(missing)}")
     if not can_be_shown(name):
         raise UserError(f"{name!r}: no name that can be shown; rename the run's folder")
     output = output.absolute()

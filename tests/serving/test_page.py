@@ -23,7 +23,7 @@ from srgan_jax.library import load, upscale
 
 pytestmark = pytest.mark.slow
 needs_gradio = pytest.mark.skipif(
-    importlib.util.find_spec("gradio") is None, reason="gradio is not installed (pip install 'srgan-jax[demo]')"
+    importlib.util.find_spec("gradio") is None, reason="gradio is not installed (pip install gradio)"
 )
 LIMITS = ["--max-upload", "0.1", "--max-input", "0.09", "--max-queue", "2", "--max-seconds", "60"]
 
@@ -274,4 +274,4 @@ def test_bad_arguments_are_one_line(capsys, weights, tmp_path):
 
 def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert refused(capsys) == "srgan serve: gradio is not installed; pip install 'srgan-jax[demo]'"
+    assert refused(capsys) == "srgan serve: gradio is not installed; pip install gradio"
