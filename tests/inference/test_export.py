@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be(tmp_path):
 def test_without_its_packages_only_onnx_is_out_of_reach(tmp_path, monkeypatch, package):
     network, variables, config = made_up()
     monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
-    with pytest.raises(UserError, match=rf"--to onnx: needs {package}; pip install 'srgan-jax\[export\]'"):
+    with pytest.raises(UserError, match=rf"--to onnx: needs {package}; pip install {package}"):
         export(network, variables, config, "net", output=tmp_path / "a", formats=["safetensors", "onnx"])
     assert not (tmp_path / "a").exists()
     assert export(network, variables, config, "net", output=tmp_path / "a", formats=["safetensors"])
