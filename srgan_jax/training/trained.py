@@ -50,6 +50,7 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
 def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
     """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
 
+    `which` may also be a step's number.
     `run` may also be a .safetensors file that convert_generator wrote, whose step is 0. `field` names the argument in
     messages.
 
@@ -64,6 +65,9 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
     steps = saved_steps(folder)
     if not steps:
         raise UserError(f"{field}={run}: the run has no checkpoint yet")
+    if which.isdecimal() and int(which) not in steps:
+        raise UserError(f"{field}={run}: no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
+    candidates = {"best": steps, "latest": steps[:1]}.get(which) or [int(which)]
     step = steps[0]
     network = build_generator(config)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False))
@@ -72,10 +76,10 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
         wanted["ema_params"] = shapes["params"]
     try:
         records = {}
-        for step in steps if which == "best" else steps[:1]:
+        for step in candidates:
             records[step] = read_records(folder / str(step))
         measured = [step for step in records if records[step]["metrics"]]
-        step = max(measured, key=lambda step: metric(records[step]["metrics"]), default=steps[0])
+        step = max(measured, key=lambda step: metric(records[step]["metrics"]), default=candidates[0])
         saved = read_state(folder / str(step), records[step]["digests"], {"g": wanted})["g"]
         if layout(saved) != layout(wanted):
             raise Damaged("its arrays are not those of the generator in config.json")

@@ -1,0 +1,157 @@
+"""How soon training reaches the paper's figures on Set5; leaves the trained generators behind.
+
+    python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 12] [--gan-minutes 8]
+        [--vgg FILE --layer 5.4] [--batch 64] [--workdir runs/time_to_quality] [--quick]
+
+The paper's SRResNet by mean squared error, then SRGAN from it (with --vgg, weights for the content loss). What is free
+is how it is trained: the batch, warm-up and cosine, averaged parameters, bfloat16. A short run measures the speed, from
+which the number of updates follows that the budget holds; the schedule ends there. Given again, it goes on where it
+was.
+
+The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out. At the
+end each checkpoint is measured on Set5: seconds are those of the updates before it, without compiling, saving,
+measuring.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+
+from benchmarks.flops import peak_flops, update_flops
+from benchmarks.side_by_side import table
+from srgan_jax import config as configs
+from srgan_jax.data.images import list_images
+from srgan_jax.evaluation.evaluate import evaluate
+from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.inference.export import export
+from srgan_jax.training.loop import train
+from srgan_jax.training.saved_step import saved_steps
+from srgan_jax.training.trained import load_generator
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+MARKS = (31.0, 31.5, 31.8, 32.0, 32.05)  # dB PSNR-Y on Set5; the last is the paper's
+POINTS = 20  # checkpoints of a run
+HELD_OUT = 12  # every so many-th photograph
+QUICK = [
+    *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
+    *("data.crop=32", "batch_size=4", "dtype=float32", "steps_per_call=1", "validation.crop=0"),
+]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with set5 and set14")
+    parser.add_argument("--budget-minutes", type=float, default=12, help="of SRResNet's updates")
+    parser.add_argument("--gan-minutes", type=float, default=8, help="of SRGAN's; 0: none")
+    parser.add_argument("--vgg", help="weights for the content loss; without, pixel and adversarial loss alone")
+    parser.add_argument("--layer", default="5.4", help="of VGG")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/time_to_quality"))
+    parser.add_argument("--quick", action="store_true", help="networks and updates so small that nothing is learnt")
+    args = parser.parse_args(argv)
+    flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every restore
+    fields = shared(args)
+    first = args.workdir / "srresnet"
+    run("srresnet_mse", first, args.budget_minutes, [*fields, "optimizer.learning_rate=4e-4"], args.quick)
+    report(first, args)
+    if args.gan_minutes:
+        second, name = args.workdir / "srgan", "srgan_vgg54" if args.vgg else "srgan_mse"
+        fields += [f"init_from={first}", "optimizer.learning_rate=2e-4"]
+        if args.vgg:
+            fields += [f"loss.feature.weights={args.vgg}", f"loss.feature.layer={args.layer}"]
+        run(name, second, args.gan_minutes, fields, args.quick)
+        report(second, args)
+    return 0
+
+
+def shared(args: argparse.Namespace) -> list[str]:
+    """The fields of both runs; photographs are linked into a folder to train on and one to validate on."""
+    for number, path in enumerate(list_images(args.photographs)):
+        part = args.workdir / ("held_out" if number % HELD_OUT == 0 else "photographs")
+        part.mkdir(parents=True, exist_ok=True)
+        link = part / f"{number:05}{path.suffix}"
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    return [
+        *("data.source=folder", f"data.path={args.workdir}/photographs", f"validation.path={args.workdir}/held_out"),
+        *(f"batch_size={args.batch}", "dtype=bfloat16", "steps_per_call=50", "ema=0.999", "validation.crop=512"),
+        *("optimizer.schedule=cosine", "optimizer.warmup=200", f"checkpoint.keep={POINTS}", "log.tensorboard=False"),
+        *(QUICK if args.quick else []),
+    ]
+
+
+def run(name: str, workdir: Path, minutes: float, fields: list[str], quick: bool) -> None:
+    """Trains, or goes on; how many updates the time holds is asked of a short run, once."""
+    plan = workdir.with_name(f"{workdir.name}_plan.json")
+    if not plan.exists():
+        per_call = load(name, fields).steps_per_call
+        steps = 4 * per_call if quick else 8 * per_call
+        trial = workdir.with_name(f"{workdir.name}_trial")
+        log = ["validation.every=0", f"log.every={2 * per_call}", f"checkpoint.every={steps}"]
+        train(load(name, [*fields, *log, f"steps={steps}"]), trial)
+        speed = [line["step_per_s"] for line in lines(trial) if "step_per_s" in line][-1]
+        every = max(int(speed * 60 * minutes / POINTS / per_call), 1) * per_call
+        plan.write_text(json.dumps({"steps": 3 * every if quick else POINTS * every, "every": every}))
+    planned = json.loads(plan.read_text())
+    every = planned["every"]
+    log = [f"checkpoint.every={every}", f"validation.every={every}", f"log.every={every}"]
+    train(load(name, [*fields, *log, f"steps={planned['steps']}"]), workdir)
+
+
+def load(name: str, fields: list[str]) -> ConfigDict:
+    return configs.load(str(CONFIGS / f"{name}.py"), [f"--config.{field}" for field in fields])
+
+
+def lines(workdir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def report(workdir: Path, args: argparse.Namespace) -> None:
+    """Set5 by seconds, the marks that were reached, both sets at the end; the last generator as a file."""
+    seconds, total, before = {}, 0.0, 0
+    for line in lines(workdir):
+        if "step_per_s" in line:
+            total += (line["step"] - before) / line["step_per_s"]
+            before, seconds[int(line["step"])] = int(line["step"]), total
+    steps = sorted(step for step in saved_steps(workdir / "checkpoints") if step in seconds)
+    set5 = dict([find_set(args.data / "set5", scale=4, boundary="clamp")])
+    both = set5 | dict([find_set(args.data / "set14", scale=4, boundary="clamp")])
+    rows, psnr = [], {}
+    for step in steps:
+        generator = load_generator(workdir, field="--workdir", which=str(step))
+        psnr[step] = evaluate([generator], set5)[0]["methods"][1]["sets"]["set5"]["mean"]["psnr_y"]
+        rows.append([step, f"{seconds[step]:.0f}", f"{psnr[step]:.2f}"])
+    print(f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}\n")
+    print(table("updates | s | PSNR-Y on Set5", rows))
+    for mark in MARKS:
+        reached = [seconds[step] for step in steps if psnr[step] >= mark]
+        print(f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached"))
+    config = generator.config
+    speed = steps[-1] / seconds[steps[-1]]
+    flops = speed * config.batch_size * update_flops(config)
+    share = "" if args.quick else f", {100 * flops / peak_flops():.0f} % of peak"
+    print(f"{speed:.2f} updates/s, {speed * config.batch_size:.0f} images/s{share}")
+    means = {name: found["mean"] for name, found in evaluate([generator], both)[0]["methods"][1]["sets"].items()}
+    print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
+    for path in export(
+        generator.network,
+        generator.variables,
+        config,
+        generator.name,
+        output=workdir.with_name(f"{workdir.name}_weights"),
+        formats=["safetensors"],
+        overwrite=True,
+    ):
+        print(f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
