@@ -21,7 +21,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.inference.enlarge import LARGEST, Progress, make_enlarger
 from srgan_jax.inference.fold import fold
 from srgan_jax.training.trained import load_generator
-from srgan_jax.weights.builtin import BUILTIN, DEFAULT, builtin_file
+from srgan_jax.weights.builtin import DEFAULT
 
 CHANNELS = (1, 2, 3, 4)  # grey, grey and alpha, RGB, RGBA
 
@@ -49,9 +49,7 @@ def load(weights: str | Path | None = None, which: str = "best", field: str = "w
     Raises:
       UserError: there is no such thing, or it is damaged.
     """
-    name = DEFAULT if weights is None else str(weights)
-    found = builtin_file(name) if name in BUILTIN and not Path(name).exists() else name
-    trained = load_generator(found, field=field, which=which)
+    trained = load_generator(DEFAULT if weights is None else weights, field=field, which=which)
     network, variables = fold(trained.network, trained.variables)
 
     def apply(variables: Any, lr: Float[Array, "b h w 3"]) -> Float[Array, "b H W 3"]:

@@ -22,7 +22,7 @@ from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="srgan evaluate", description=__doc__)
     parser.add_argument(
-        "--checkpoint", nargs="+", default=[], metavar="RUN", help="workdirs of runs, converted weights"
+        "--checkpoint", nargs="+", default=[], metavar="RUN", help="runs, .safetensors files, built-in names"
     )
     parser.add_argument(
         "--set",

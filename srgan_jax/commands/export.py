@@ -14,7 +14,7 @@ def main(argv: list[str]) -> int:
         description=__doc__,
         epilog="To the code of other SRGAN projects: srgan convert export.",
     )
-    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="the workdir of a run, or its .safetensors")
+    parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run, a .safetensors, a built-in name")
     parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--to", required=True, nargs="+", choices=FORMATS, help="onnx needs onnx and onnxruntime")

@@ -14,6 +14,7 @@ from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator
 from srgan_jax.training.saved_step import Damaged, layout, metric, read_records, read_state, saved_steps
+from srgan_jax.weights.builtin import located
 from srgan_jax.weights.generator_file import is_generator_file, read_config, read_variables
 
 
@@ -50,13 +51,13 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
 def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
     """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
 
-    `which` may also be a step's number.
-    `run` may also be a .safetensors file that convert_generator wrote, whose step is 0. `field` names the argument in
-    messages.
+    `run` may also be a generator's .safetensors file, or the name of built-in weights; their step is 0. `which` may be
+    a step's number too. `field` names the argument in messages.
 
     Raises:
       UserError: the folder is no run, has no checkpoint yet, or the checkpoint or file is damaged.
     """
+    run = located(run)
     if is_generator_file(run):
         config, name = read_config(Path(run), field)
         return Generator(build_generator(config), read_variables(Path(run), config, field), config, 0, Path(run), name)

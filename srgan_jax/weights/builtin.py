@@ -28,11 +28,16 @@ BUILTIN = {
         sha256="7e3bf6faf99a896592ee702828027c04e8fe945b7907d09e0624d4a73dd10abe",
         command="srgan train --config=configs/srresnet_small.py",
         data="121 natural photographs",
-        licence="the photographs': CC0, CC-BY, CC-BY-SA, Unsplash, GPL-2+ and free with notice; see the model card",
+        licence="of the photographs: CC0, CC-BY, CC-BY-SA, Unsplash, GPL-2+, free with notice; see the card",
         set5=31.25,
         set14=28.01,
     ),
 }
+
+
+def located(run: str | Path) -> str | Path:
+    """What was given; if it is a name in BUILTIN, and no path that is there, its file. Errors of builtin_file."""
+    return builtin_file(str(run)) if str(run) in BUILTIN and not Path(run).exists() else run
 
 
 def builtin_file(name: str) -> Path:
