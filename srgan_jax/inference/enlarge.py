@@ -44,7 +44,6 @@ class Enlarger:
         the network's own factor leaves is MATLAB's bicubic. progress(done, all) counts tiles; what it raises comes out.
 
         Raises:
-          UserError: a tile that is all halo.
           MemoryError: memory does for neither a tile nor for half of one.
         """
         own = self.network.scale
