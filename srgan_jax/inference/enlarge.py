@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import flax.linen as nn
@@ -50,7 +51,8 @@ class Enlarger:
         bands = self._with_less_memory(in_order(rows), size, progress)
         if scale is None or scale == own:
             return bands
-        return imresize_bands(bands, (size[0] * own, size[1] * own), output_size(*size, scale), scale / own)
+        sizes = (size[0] * own, size[1] * own), output_size(*size, scale)
+        return resized(bands, *sizes, scale / own)
 
     def _with_less_memory(self, window: Rows, size: tuple[int, int], progress: Progress) -> Iterator[Band]:
         """All tiles are alike: if memory does for the first it does for the others."""
@@ -91,11 +93,12 @@ class Enlarger:
 
     def _row(self, source: Band, across: list[Span], shape: tuple[int, ...]) -> Iterator[tuple[Span, Band]]:
         """Each tile of a row of them, enlarged; one batch waits for each device while the result of another is used."""
+        batch = min(self.batch, len(across))
         running: deque[tuple[list[Span], jax.Array]] = deque()
-        for number, index in enumerate(range(0, len(across), self.batch)):
-            group = across[index : index + self.batch]
-            tiles = np.zeros((self.batch, *shape, source.shape[-1]), source.dtype)
-            sizes = np.ones((self.batch, 2), np.int32)
+        for number, index in enumerate(range(0, len(across), batch)):
+            group = across[index : index + batch]
+            tiles = np.zeros((batch, *shape, source.shape[-1]), source.dtype)
+            sizes = np.ones((batch, 2), np.int32)
             for i, span in enumerate(group):
                 cut = source[:, span.start : span.stop]
                 sizes[i] = cut.shape[:2]
@@ -110,6 +113,26 @@ class Enlarger:
 
 def collected(group: list[Span], results: jax.Array) -> Iterator[tuple[Span, Band]]:
     return zip(group, np.asarray(results), strict=False)  # the last batch has tiles over
+
+
+def resized(bands: Iterator[Band], size: tuple[int, int], shape: tuple[int, int], scale: float) -> Iterator[Band]:
+    """imresize_bands, but colour goes through it times its alpha, as it does through the network."""
+    first = next(bands)
+    bands, dtype, colours = chain([first], bands), first.dtype, first.shape[2] - 1
+    if colours not in (1, 3):  # no alpha
+        yield from imresize_bands(bands, size, shape, scale)
+        return
+    top = np.float32(np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1)
+
+    def multiplied(band: Band) -> Band:
+        unit = band / top
+        unit[..., :colours] *= unit[..., colours:]
+        return unit
+
+    for unit in imresize_bands(map(multiplied, bands), size, shape, scale):
+        alpha = unit[..., colours:] = unit[..., colours:].clip(0, 1)
+        unit[..., :colours] = (unit[..., :colours] / np.maximum(alpha, 1e-6)).clip(0, 1) * (alpha > 0)
+        yield (np.floor(unit * top + 0.5) if top > 1 else unit).astype(dtype)
 
 
 def make_enlarger(

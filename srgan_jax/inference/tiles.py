@@ -13,7 +13,6 @@ import numpy as np
 
 from srgan_jax.data.device_pipeline import free_memory
 from srgan_jax.models.extent import SKIP, apply_within
-from srgan_jax.ops.bicubic import upscale
 from srgan_jax.ops.conv import compiler_options
 
 SMALL = 128  # a picture that fits into a square of this side is taken whole, whatever memory there is
@@ -64,9 +63,22 @@ def make_enlarge(network: nn.Module) -> Enlarge:
 
     c: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. dtype: uint8 and uint16 in levels, float32 in [0, 1]; the output has it.
     sizes: the part of each tile that is picture; the rest mirrors it. Colour goes through the network times its alpha,
-    so that what is hidden cannot bleed into what shows; alpha is enlarged by bicubic. Grey goes in three times and is
-    the mean.
+    so that what is hidden cannot bleed into what shows; so does alpha, for edges less sharp than the colour's would
+    show as dark rims. Grey goes in three times and is the mean.
     """
+
+    def applied(variables: Any, x: jax.Array, sizes: jax.Array) -> jax.Array:
+        sr = apply_within(network, variables, jnp.broadcast_to(x, (*x.shape[:-1], 3)), sizes)
+        sr = jnp.clip((sr + 1) / 2, 0, 1)
+        return jnp.mean(sr, axis=-1, keepdims=True) if x.shape[-1] == 1 else sr
+
+    def exact(alpha: jax.Array, sr: jax.Array) -> jax.Array:
+        """`sr` of alpha, but wholly opaque or clear where alpha is so all around."""
+        for level in (0.0, 1.0):
+            other = jax.lax.reduce_window(alpha != level, False, jnp.logical_or, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
+            other = other.repeat(network.scale, axis=1).repeat(network.scale, axis=2)
+            sr = jnp.where(other, sr, level)
+        return sr
 
     @partial(jax.jit, compiler_options=compiler_options())
     def enlarge(variables: Any, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
@@ -77,12 +89,9 @@ def make_enlarge(network: nn.Module) -> Enlarge:
         colour, alpha = unit[..., :colours], unit[..., colours:]
         if alpha.shape[-1]:
             colour = colour * alpha
-        sr = apply_within(network, variables, jnp.broadcast_to(colour, (*colour.shape[:-1], 3)), sizes)
-        sr = jnp.clip((sr + 1) / 2, 0, 1)
-        if colours == 1:
-            sr = jnp.mean(sr, axis=-1, keepdims=True)
+        sr = applied(variables, colour, sizes)
         if alpha.shape[-1]:
-            alpha = jnp.clip(upscale(alpha, network.scale), 0, 1)
+            alpha = exact(alpha, applied(variables, alpha, sizes))
             sr = jnp.where(alpha > 0, jnp.minimum(sr / jnp.maximum(alpha, 1e-6), 1), 0)
             sr = jnp.concatenate([sr, alpha], axis=-1)
         return (jnp.floor(sr * top + 0.5) if levels else sr).astype(tiles.dtype)
