@@ -1,6 +1,7 @@
 """Pictures to files, from bands of rows and in bounded memory: libvips reads an uncompressed PNG out of a pipe."""
 
 import os
+import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -119,9 +120,10 @@ def write_picture(
     if arguments.get("compression") == "none":
         del arguments["predictor"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    # of another name each time: a second command may be writing the same picture
+    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
-        with partial.open("w+b") as file:
+        with partial.open("x+b") as file:
             pieces = packed(chain([first], bands), height, (width, channels), dtype)
 
             def save(pipe: int) -> None:

@@ -279,3 +279,19 @@ def test_a_copy_of_a_photograph_by_rows_of_any_number(tmp_path):
         copy(tmp_path / "a.png", tmp_path / "b.png", step)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png")), SMOOTH)
         assert Path(tmp_path / "b.png").stat().st_mode == (tmp_path / "a.png").stat().st_mode
+
+
+def test_two_at_once_write_one_whole_picture(tmp_path):
+    """As two commands into one folder do; the name may be as long as names can be."""
+    image, other = SMOOTH, SMOOTH[::-1]
+    path = tmp_path / f"{'n' * 251}.png"
+
+    def bands():
+        yield image[:20]
+        write(path, other)
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), other)
+        yield image[20:]
+
+    write_picture(path, bands(), height=40, width=60)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
+    assert list(tmp_path.iterdir()) == [path]
