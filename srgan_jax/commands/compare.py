@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from srgan_jax.data.images import BrokenImage
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation.compare import enlarge, write_comparison
 from srgan_jax.inference.image_io import open_picture
 from srgan_jax.library import load
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         title = " | ".join(names)
     labels = names if len(set(names)) == len(names) else paths
     write_comparison(list(zip(labels, pictures, strict=True)), args.output, title=title)
-    print(f"page: {args.output}")
+    print(f"page: {printable(str(args.output))}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from srgan_jax.errors import printable
 from srgan_jax.inference.export import SHAPES, export
 from srgan_jax.inference.export_formats import FORMATS
 from srgan_jax.training.trained import load_generator
@@ -34,5 +35,5 @@ def main(argv: list[str]) -> int:
     for file in written:
         compared = f"at most {file.difference:.2g} from the network on {len(SHAPES)} shapes"
         size = (args.output / file.name).stat().st_size
-        print(f"{args.output / file.name}: {compared}, {size} bytes, sha256 {file.sha256}")
+        print(f"{printable(str(args.output / file.name))}: {compared}, {size} bytes, sha256 {file.sha256}")
     return 0
