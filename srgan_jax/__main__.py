@@ -5,6 +5,8 @@ import importlib
 import importlib.util
 import logging
 import os
+import select
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -35,8 +37,14 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 some of many inputs failed, 2 bad input or a file out of reach, said in one line."""
+    """Exit code: 0 done, 1 some of many inputs failed, 2 bad input or a file out of reach, said in one line.
+
+    128 and the signal's number: stopped by Ctrl-C, or nobody reads what is printed.
+    """
     argv = sys.argv[1:] if argv is None else argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
         print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()))
@@ -54,7 +62,16 @@ def main(argv: list[str] | None = None) -> int:
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     keep_programs(ours)
     try:
-        return importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
+        code: int = importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(f"srgan {name}: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        if not reader_gone():
+            raise
+        return 128 + signal.SIGPIPE
     except UserError as error:
         said = str(error)
     except OSError as error:
@@ -66,6 +83,16 @@ def main(argv: list[str] | None = None) -> int:
             said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
     print(f"srgan {name}: {printable(said)}", file=sys.stderr)
     return 2
+
+
+def reader_gone() -> bool:
+    """Whether nobody reads standard output any more (`srgan ... | head`); if so, what is left for it is dropped."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    gone = bool(output.poll(0))  # only of an error, when asked for nothing
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def without_echoes(unraisable: Any) -> None:

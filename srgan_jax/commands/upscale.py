@@ -16,7 +16,7 @@ import jax
 from srgan_jax.commands.progress import Progress
 from srgan_jax.data.images import BrokenImage, list_images
 from srgan_jax.errors import UserError
-from srgan_jax.inference.enlarge import LARGEST, Enlarger, make_enlarger, output_size
+from srgan_jax.inference.enlarge import LARGEST, Enlarger, make_enlarger, of_memory, output_size
 from srgan_jax.inference.image_io import FORMATS, MAX_PIXELS, check_output, open_picture, write_picture
 from srgan_jax.library import load
 from srgan_jax.weights.builtin import BUILTIN, DEFAULT
@@ -24,13 +24,15 @@ from srgan_jax.weights.builtin import BUILTIN, DEFAULT
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
-    if args.scale is not None and not 0 < args.scale <= LARGEST:
-        raise UserError(f"--scale={args.scale:g}: give a factor over 0, up to {LARGEST}")
+    if args.scale is not None and not 1 / LARGEST <= args.scale <= LARGEST:
+        raise UserError(f"--scale={args.scale:g}: give a factor from 1/{LARGEST} to {LARGEST}")
     jobs = plan(args.input, args.output, args.suffix, args.ext)
-    if any(os.path.realpath(source) == os.path.realpath(target) for source, target in jobs.items()):
-        raise UserError(f"-o: {args.output} would replace what is read from -i; choose another place")
-    if len(jobs) == 1 and not args.overwrite and (target := next(iter(jobs.values()))).exists():
-        raise UserError(f"-o: {target} is there already; give --overwrite to replace it")
+    made = {os.path.realpath(target): source for source, target in jobs.items()}
+    clash = {source for source in jobs if os.path.realpath(source) in made}
+    if args.overwrite and clash or any(made.get(os.path.realpath(source)) == source for source in clash):
+        raise UserError(f"-o: {args.output}: would replace {min(clash)}, which -i reads; choose another place")
+    if args.output in jobs.values() and not args.overwrite and args.output.exists():
+        raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
     model = load(args.checkpoint, which=args.which, field="--checkpoint")
     devices = args.devices or len(jax.local_devices())
     enlarger = make_enlarger(
@@ -45,7 +47,9 @@ def main(argv: list[str]) -> int:
         for source, target in jobs.items():
             progress.next(str(source))
             record = {"input": str(source), "output": str(target)}
-            if target.exists() and not args.overwrite:
+            if source in clash:
+                record |= {"status": "skipped", "error": f"it is what {made[os.path.realpath(source)]} becomes"}
+            elif target.exists() and not args.overwrite:
                 record |= {"status": "skipped", "error": "the output is there already; --overwrite replaces it"}
             else:
                 record |= attempt(enlarger, source, target, scale, args, progress)
@@ -80,7 +84,9 @@ def attempt(
         check_output(target, height=height, width=width, **kind)
         bands = enlarger.bands(picture.rows, size, scale, progress.tiles)
         write_picture(target, bands, height=height, width=width, like=picture, options=args.format_options)
-    except (MemoryError, jax.errors.JaxRuntimeError):
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not of_memory(error):
+            return {"status": "failed", "error": f"jax: {' '.join(str(error).split())[:200]}"}
         return {"status": "failed", "error": "needs more memory than there is; give a smaller --tile, or write PNG"}
     except (BrokenImage, UserError) as error:
         return {"status": "failed", "error": str(error)}
@@ -93,7 +99,14 @@ def attempt(
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="srgan upscale", description=__doc__)
     add = parser.add_argument
-    add("-i", "--input", required=True, nargs="+", help="pictures, folders of them, or patterns such as 'a/*.jpg'")
+    add(
+        "-i",
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        help="pictures, folders of them, or patterns such as 'a/*.jpg'",
+    )
     add("-o", "--output", required=True, type=Path, help=f"a file ({' '.join(FORMATS)}), or a folder")
     add("-s", "--scale", type=float, help="any factor: the network's own (default), then bicubic for what is left")
     add("--checkpoint", help=f"a run, a .safetensors file, or one of {', '.join(BUILTIN)} (default {DEFAULT})")
@@ -136,11 +149,16 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, P
     Raises:
       UserError: no such input, a folder without images, or an output that does not fit.
     """
+    if os.sep in suffix:
+        raise UserError(f"--suffix={suffix}: a part of a name, without {os.sep}")
+    below = output.resolve()
     sources: dict[Path, Path] = {}  # each once, with its name below the output folder
     for text in inputs:
         path = Path(text)
         if path.is_dir():
             found = {image: image.relative_to(path) for image in list_images(path)}
+            if path.resolve() in below.parents:  # then what an earlier call wrote is there too
+                found = {image: name for image, name in found.items() if below not in image.resolve().parents}
         elif os.path.lexists(path):
             found = {path: Path(path.name)}
         else:

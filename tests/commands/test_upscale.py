@@ -79,6 +79,8 @@ def test_what_is_there_stays(weights, tmp_path, capsys):
     assert (tmp_path / "out" / "a.png").read_text() == "mine"
     assert upscale(weights, "-i", folder / "a.png", "-o", tmp_path / "out" / "a.png") == 2
     assert "there already" in capsys.readouterr().err and (tmp_path / "out" / "a.png").read_text() == "mine"
+    assert upscale(weights, "-i", folder / "a.png", "-o", tmp_path / "out") == 0  # a folder: gone on with
+    assert [record["status"] for record in records(capsys)] == ["skipped"]
     assert upscale(weights, "-i", folder, "-o", tmp_path / "out", "--overwrite") == 0
     assert read_image(tmp_path / "out" / "a.png").shape == (80, 96, 3)
 
@@ -131,11 +133,14 @@ def test_any_factor(weights, tmp_path, scale):
         (["-i", "no/*.png", "-o", "out"], ["-i: no/*.png"]),
         (["-i", "a.png", "-o", "a.png"], ["-o", "would replace"]),
         (["-i", "a.png", "-o", "a.png", "--overwrite"], ["-o", "would replace"]),
+        (["-i", ".", "-o", ".", "--suffix", "_x4", "--overwrite"], ["-o", "would replace a_x4.png"]),
         (["-i", "a.png", "-o", "b.gif"], ["-o: b.gif", ".png"]),
         (["-i", "a.png", "a.png", "b.png", "-o", "c.png"], ["-o: c.png", "give a folder"]),
         (["-i", "a.png", "-o", "file"], ["-o: file is a file"]),
+        (["-i", "a.png", "-o", "out", "--suffix", "/../x"], ["--suffix=/../x"]),
         (["-i", "a.png", "-o", "out", "--ext", "bmp"], ["--ext=bmp", "png"]),
         (["-i", "a.png", "-o", "c.png", "-s", "0"], ["--scale=0"]),
+        (["-i", "a.png", "-o", "c.png", "-s", "1e-9"], ["--scale=1e-09", "1/64"]),
         (["-i", "a.png", "-o", "c.png", "-s", "65"], ["--scale=65", "64"]),
         (["-i", "a.png", "-o", "c.png", "-s", "nan"], ["--scale=nan"]),
         (["-i", "a.png", "-o", "c.png", "-t", "8"], ["tile=8", "halos"]),
@@ -144,7 +149,7 @@ def test_any_factor(weights, tmp_path, scale):
 )
 def test_refused_in_one_line(weights, tmp_path, capsys, monkeypatch, arguments, parts):
     monkeypatch.chdir(tmp_path)
-    noise(tmp_path / "a.png"), noise(tmp_path / "b.png")
+    noise(tmp_path / "a.png"), noise(tmp_path / "b.png"), noise(tmp_path / "a_x4.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     before = names(tmp_path)
@@ -158,6 +163,21 @@ def test_arguments_that_are_none(weights, tmp_path, capsys, options):
     with pytest.raises(SystemExit, match="2"):
         upscale(weights, "-i", "a.png", "-o", "b.png", *options)
     assert options[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("output", "suffix"), [("in", "_x4"), ("in/out", "")])
+def test_what_an_earlier_call_wrote_is_not_enlarged(weights, tmp_path, output, suffix):
+    noise(tmp_path / "in" / "a.png"), noise(tmp_path / "in" / "b.png", seed=1)
+    arguments = ["-i", tmp_path / "in", "-o", tmp_path / output, "--suffix", suffix]
+    assert upscale(weights, *arguments) == 0
+    before = names(tmp_path)
+    assert len(before) == 4 and upscale(weights, *arguments) == 0 and names(tmp_path) == before
+
+
+def test_inputs_add_up(weights, tmp_path):
+    a, b = noise(tmp_path / "a.png"), noise(tmp_path / "b.png")
+    assert upscale(weights, "-i", a, "-i", b, "-o", tmp_path / "out", "--batch", 10**9) == 0
+    assert names(tmp_path / "out") == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +230,7 @@ def test_a_signal_leaves_no_half_picture(weights, tmp_path, number):
         weights, "-i", tmp_path / "in", "-o", out, "-t", "24", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     limit = time.monotonic() + 120
-    while ".b.png.partial" not in names(out) and time.monotonic() < limit:
+    while not list(out.glob(".b.png.*.partial")) and time.monotonic() < limit:
         time.sleep(0.02)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
