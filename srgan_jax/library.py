@@ -71,7 +71,7 @@ def upscale(
     image: [h, w] or [h, w, c], c being 1 grey, 2 grey and alpha, 3 RGB or 4 RGBA; uint8 or uint16 in levels, float32 in
         [0, 1].
     weights: as in load, or what load gave, which need not be read again.
-    scale: any factor up to 64, the network's own if None; what that leaves is MATLAB's bicubic.
+    scale: any factor from 1/64 to 64, the network's own if None; what that leaves is MATLAB's bicubic.
     tile: side of the tiles in pixels of `image`; None: by the free memory; 0: all at once.
     progress: called with (done, all) after each tile; what it raises comes out.
 
@@ -85,8 +85,8 @@ def upscale(
         raise UserError(f"image has shape {image.shape}; give [h, w] or [h, w, c] with c from 1 to 4")
     if image.dtype not in kinds:
         raise UserError(f"image is {image.dtype}; give uint8, uint16, or float32 in [0, 1]")
-    if scale is not None and not 0 < scale <= LARGEST:
-        raise UserError(f"scale={scale}: give a factor over 0, up to {LARGEST}")
+    if scale is not None and not 1 / LARGEST <= scale <= LARGEST:
+        raise UserError(f"scale={scale}: give a factor from 1/{LARGEST} to {LARGEST}")
     model = weights if isinstance(weights, Model) else load(weights)
     full = image.reshape(*image.shape[:2], -1)
     enlarger = make_enlarger(model.network, model.variables, tile=tile)
