@@ -82,13 +82,13 @@ def test_upscale_a_folder_with_a_broken_picture(runs, tmp_path, capsys):
     (folder / "broken.png").write_bytes(b"no picture")
     arguments = ["upscale", "-i", str(folder), "-o", f"{tmp_path}/out", "--checkpoint", f"{runs}/srresnet"]
     assert main(arguments) == 1
-    assert "broken.png: not an image" in capsys.readouterr().err
+    assert "broken.png: failed: not an image" in capsys.readouterr().err
     sizes = {}
     for path in (tmp_path / "out").rglob("*.png"):
         with Image.open(path) as picture:
             sizes[path.relative_to(tmp_path / "out").as_posix()] = picture.size
     assert sizes == {"a.png.png": (28, 36), "a.jpg.png": (28, 36), "sub/b.png.png": (4, 4)}
-    assert main(arguments) == 2 and "there already" in capsys.readouterr().err
+    assert main(arguments) == 1 and "skipped: the output is there already" in capsys.readouterr().err
 
 
 def test_data_check_counts_by_name(tmp_path, capsys):
