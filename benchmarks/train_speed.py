@@ -84,7 +84,7 @@ def build(config: ConfigDict) -> Ours:
 def batch_of(ours: Ours, step: int) -> tuple[np.ndarray, np.ndarray]:
     """(lr, hr) of an update without flips."""
     hr = jax.jit(ours.crops)(ours.fed, 0, np.int32(step))[0]
-    lr, hr = prepare(hr, scale=ours.config.scale, boundary=ours.config.data.boundary)
+    lr, hr = prepare(hr, scale=ours.config.scale, data=ours.config.data)
     return np.asarray(lr), np.asarray(hr)
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # together with this config and the step it fixes every bit of a run
-    c.scale = 4  # 2, 3, 4 or 8
+    c.scale = 4  # 2, 3, 4 or 8; 1: image to image (pix2pix)
     c.steps = 1_000_000  # generator updates in the whole run
     c.batch_size = 16  # crops per update over all devices together
     c.steps_per_call = 1  # updates compiled into one call; more spares the host on an accelerator
@@ -20,35 +20,53 @@ def get_config() -> ConfigDict:
     c.data.source = "bundled"  # bundled | folder | tfds
     c.data.path = ""  # folder: where the photographs are; tfds: its data_dir ("" = tfds's own default)
     c.data.name = ""  # tfds: builder and config, e.g. div2k/bicubic_x4
+    c.data.input = (
+        "lr"  # what G sees: lr | at scale 1 upscaled (HR shrunken, enlarged again) | grey | edges | pair (given)
+    )
+    c.data.shrink = 4  # upscaled: so many times
+    c.data.target = ""  # pair: folder: what path's pictures are to become ("" = right halves of them); tfds: a feature
+    c.data.direction = "AtoB"  # pair, side by side: the input is the left half | BtoA: the right
     c.data.split = "train"  # bundled: train | validation; tfds: any split string
     c.data.feature = ""  # tfds: which image feature ("" = hr, image, or the only one)
     c.data.store = ""  # folder, tfds: where decoded photographs are kept ("" = the cache, "none" = nowhere)
     c.data.pipeline = "auto"  # device (kept and cropped on the accelerator) | host (Grain) | auto: device if they fit
     c.data.crop = 96  # side of the square HR crop, a multiple of scale
+    c.data.resize = 0  # every photograph is made a square of this side before crops are cut (0 = stays as it is)
+    c.data.jitter = 0  # each crop is enlarged to this side and cut to data.crop again, anywhere (pix2pix: 286; 0 = off)
     c.data.augment = True  # the 8 flips and quarter turns
+    c.data.turn = True  # augment: False mirrors left to right, and no more
     c.data.boundary = "symmetric"  # bicubic at the border: symmetric (MATLAB today, DIV2K) | clamp (old MATLAB)
     c.data.tile = 256  # device: side of the stored tiles; a crop never crosses a tile's edge
     c.data.threads = 4  # host: decoding threads
     c.data.cache_mb = 2048  # host, without a store: decoded photographs kept in memory, in MB (0 = none)
 
     c.generator = ConfigDict()
-    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's; of the fields below only blocks and features)
-    c.generator.blocks = 16
+    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's; only blocks, features) | unet | resnet (pix2pix)
+    c.generator.blocks = 16  # not unet
     c.generator.features = 64
-    c.generator.norm = "batch"  # batch | none
+    c.generator.norm = "batch"  # batch | none | unet, resnet: instance
     c.generator.norm_epsilon = 1e-5  # torch has 1e-5, Keras 1e-3
     c.generator.prelu = "shared"  # one slope per layer: shared | per channel: channel
     c.generator.output = "none"  # none | tanh
     c.generator.skip = "none"  # none | bicubic: the network adds to a bicubic enlargement
+    c.generator.levels = 8  # unet: halvings of the picture; its sides are multiples of 2**levels (8: 256, 7: 128)
+    c.generator.dropout = 0.0  # unet, resnet: share of features dropped while training, G's noise (pix2pix: 0.5)
+    c.generator.inference_norm = (
+        "running"  # unet, resnet with norm batch, in use: running | batch (pix2pix: the picture's own)
+    )
     c.generator.first_kernel = 9
     c.generator.last_kernel = 9
     c.generator.icnr = True  # start pixel shuffle as nearest neighbour: no checkerboard
 
     c.discriminator = ConfigDict()
-    c.discriminator.name = "none"  # none (SRResNet: no second player) | srgan
+    c.discriminator.name = "none"  # none (SRResNet: no second player) | srgan | patchgan
+    c.discriminator.conditional = False  # D sees G's input too (an LR enlarged by bicubic), as pix2pix's does
+    c.discriminator.patch = 70  # patchgan: side in pixels of what each logit judges: 1 | 16 | 34 | 70 | 142 | 286
     c.discriminator.features = 64
     c.discriminator.dense = 1024
-    c.discriminator.norm = "batch"  # batch | none
+    c.discriminator.norm = "batch"  # batch | instance | none
+    c.discriminator.pool = 0  # of so many earlier outputs of G, D sees one in place of every second new one (0 = off)
+    c.discriminator.loss_weight = 1.0  # of D's loss (pix2pix: 0.5)
     c.discriminator.updates = 1  # discriminator updates, each on fresh crops, per generator update
 
     c.loss = ConfigDict()  # total = sum of weight * term; a term of weight 0 is not computed
@@ -78,8 +96,10 @@ def get_config() -> ConfigDict:
     c.optimizer.b1 = 0.9
     c.optimizer.b2 = 0.999
     c.optimizer.eps = 1e-8
-    c.optimizer.schedule = "constant"  # constant | step (times factor at each boundary) | cosine (to 0 at steps)
-    c.optimizer.boundaries = ()
+    c.optimizer.schedule = (
+        "constant"  # constant | step (times factor at each boundary) | cosine, linear (to 0 at steps)
+    )
+    c.optimizer.boundaries = ()  # step: at these updates; linear: falls from the one given on (none: from 0)
     c.optimizer.factor = 0.1
     c.optimizer.warmup = 0  # updates over which the rate rises linearly from 0
     c.ema = 0.0  # decay of the generator's averaged parameters, used for validation and results (0 = off)
@@ -106,6 +126,7 @@ def get_config() -> ConfigDict:
     c.validation = ConfigDict()
     c.validation.every = 5000  # 0 = never
     c.validation.path = ""  # folder of HR images; "" = the held-out bundled photographs
+    c.validation.target = ""  # as data.target, where path holds pairs
     c.validation.images = 10  # at most so many, the first by name
     c.validation.crop = 0  # measured on the centre square of this side (0 = whole images)
     c.validation.lpips = ""  # alex | vgg (after `srgan convert lpips`) or a weights file of it; "" = not measured

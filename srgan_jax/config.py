@@ -12,29 +12,34 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from srgan_jax import losses
+from srgan_jax.data import pairs, prepare
 from srgan_jax.errors import UserError
-from srgan_jax.models import build, layers, srresnet, vgg
+from srgan_jax.models import build, layers, patchgan, srresnet, vgg
 from srgan_jax.ops.bicubic import PADDING
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
 FREE = tuple(
-    "steps init_from data.path data.store data.threads data.cache_mb log checkpoint validation "
+    "steps init_from data.path data.target data.store data.threads data.cache_mb log checkpoint validation "
     "parallel.mode guard".split()
 )
 
 CHOICES = {
-    "scale": tuple(srresnet.STAGES),
+    "scale": (1, *srresnet.STAGES),
     "dtype": tuple(build.DTYPES),
     "data.source": ("bundled", "folder", "tfds"),
     "data.pipeline": ("auto", "host", "device"),
     "data.boundary": tuple(PADDING),
+    "data.input": prepare.INPUTS,
+    "data.direction": pairs.DIRECTIONS,
     "generator.name": tuple(build.GENERATORS),
     "generator.norm": layers.NORMS,
+    "generator.inference_norm": layers.INFERENCE_NORMS,
     "generator.prelu": layers.PRELUS,
     "generator.output": srresnet.OUTPUTS,
     "generator.skip": srresnet.SKIPS,
     "discriminator.name": tuple(build.DISCRIMINATORS),
     "discriminator.norm": layers.NORMS,
+    "discriminator.patch": tuple(patchgan.PATCHES),
     "loss.pixel.kind": losses.PIXEL_KINDS,
     "loss.feature.network": vgg.NETWORKS,
     "loss.feature.channels": losses.CHANNEL_KINDS,
@@ -44,19 +49,21 @@ CHOICES = {
     "optimizer.name": ("adam", "sgd"),
     "parallel.mode": ("jit", "pmap", "shard_map"),
     "parallel.batch_norm": ("global", "replica"),
-    "optimizer.schedule": ("constant", "step", "cosine"),
+    "optimizer.schedule": ("constant", "step", "cosine", "linear"),
 }
 POSITIVE = (
     "steps steps_per_call batch_size data.crop data.tile data.threads generator.blocks generator.features "
-    "generator.first_kernel generator.last_kernel generator.norm_epsilon discriminator.features discriminator.dense "
-    "discriminator.updates log.every checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor "
-    "optimizer.eps validation.images loss.feature.scale parallel.accumulate guard.patience guard.factor"
+    "generator.first_kernel generator.last_kernel generator.norm_epsilon discriminator.features "
+    "discriminator.dense discriminator.updates discriminator.loss_weight data.shrink generator.levels log.every "
+    "checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor optimizer.eps validation.images "
+    "loss.feature.scale parallel.accumulate guard.patience guard.factor"
 ).split()
 NOT_NEGATIVE = (
-    "seed data.cache_mb optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight "
+    "seed data.cache_mb data.resize data.jitter discriminator.pool "
+    "optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight "
     "loss.adversarial.weight loss.adversarial.gradient_penalty loss.tv.weight guard.rollbacks guard.watchdog"
 ).split()
-FRACTIONS = ("optimizer.b1", "optimizer.b2", "ema")  # in [0, 1)
+FRACTIONS = ("optimizer.b1", "optimizer.b2", "ema", "generator.dropout")  # in [0, 1)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -135,6 +142,7 @@ def check(config: ConfigDict) -> None:
         )
     if c.validation.every and 0 < c.validation.crop // c.scale * c.scale < 2 * c.scale + 11:
         raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {3 * c.scale + 11}")
+    check_translation(c)
     if c.data.crop % c.scale:
         raise UserError(f"config.data.crop={c.data.crop}: must be a multiple of config.scale={c.scale}")
     if c.data.pipeline == "device" and c.data.tile < c.data.crop:
@@ -162,6 +170,40 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
 
 
+def check_translation(c: ConfigDict) -> None:
+    """Raises UserError for fields of image-to-image training that do not go together."""
+    generator, data = c.generator, c.data
+    translates = generator.name in build.TRANSLATORS
+    if translates != (c.scale == 1):
+        wanted = (
+            "needs config.scale=1" if translates else f"is for scales above 1; choose {' or '.join(build.TRANSLATORS)}"
+        )
+        raise UserError(f"config.generator.name={generator.name!r}: {wanted}")
+    if translates != (data.input != "lr"):
+        inputs = "lr" if c.scale > 1 else ", ".join(name for name in prepare.INPUTS if name != "lr")
+        raise UserError(f"config.data.input={data.input!r}: at config.scale={c.scale} must be one of {inputs}")
+    if data.input == "pair" and data.source == "bundled":
+        raise UserError("config.data.input='pair': the bundled photographs are no pairs; choose another data.source")
+    for field in () if translates else ("norm", "inference_norm", "dropout"):
+        if generator[field] not in (*srresnet.NORMS, "running", 0.0):
+            raise UserError(f"config.generator.{field}={generator[field]!r}: is for {' and '.join(build.TRANSLATORS)}")
+    whole = {"unet": 2**generator.levels, "resnet": 4}.get(generator.name, 1)
+    if data.crop % whole:
+        raise UserError(
+            f"config.data.crop={data.crop}: must be a multiple of {whole} for generator.name={generator.name}"
+        )
+    for field in ("resize", "jitter"):
+        if 0 < data[field] < data.crop:
+            raise UserError(f"config.data.{field}={data[field]}: must be 0, or at least config.data.crop={data.crop}")
+    if data.input == "upscaled" and data.crop % data.shrink:
+        raise UserError(f"config.data.crop={data.crop}: must be a multiple of config.data.shrink={data.shrink}")
+    least = 3 * 2 ** patchgan.PATCHES[c.discriminator.patch]  # for one logit
+    if c.discriminator.name == "patchgan" and data.crop < least:
+        raise UserError(
+            f"config.discriminator.patch={c.discriminator.patch}: too large for config.data.crop={data.crop}"
+        )
+
+
 def check_values(flat: Mapping[str, Any]) -> None:
     """Raises UserError for the first of these fields whose value is none of its choices or out of its range."""
     for field, choices in CHOICES.items():
@@ -176,7 +218,7 @@ def check_values(flat: Mapping[str, Any]) -> None:
 
 def course(config: ConfigDict) -> dict[str, Any]:
     """The fields that decide the course of training, flat."""
-    free = tuple(f for f in FREE if not (f == "steps" and config.optimizer.schedule == "cosine"))
+    free = tuple(f for f in FREE if not (f == "steps" and config.optimizer.schedule in ("cosine", "linear")))
     return {n: v for n, v in flatten(config).items() if not any(n == f or n.startswith(f + ".") for f in free)}
 
 

@@ -11,6 +11,7 @@ from srgan_jax.ops.color import rgb_to_y
 CONVENTION = {
     "images": "rounded to uint8 before measuring",
     "border": "removed on every side, `border` pixels",
+    "l1": "mean |difference| over all RGB values, in units of the full range",
     "psnr_y": "dB, peak 255, on Y of BT.601 studio range (16..235), not rounded",
     "psnr_rgb": "dB, peak 255, over all RGB values",
     "ssim_wang": "Wang 2004 on Y: 11x11 Gaussian, sigma 1.5, K .01/.03, whole windows only",
@@ -79,6 +80,16 @@ def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, b
         "ssim_wang": ssim_wang(sr_y, hr_y),
         "ssim_daala": ssim_daala(sr_y, hr_y),
     }
+
+
+def figures(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, scale: int) -> dict[str, float]:
+    """As the field compares: enlarged pictures without `scale` pixels at the border; translated ones whole, by L1 too.
+
+    Raises ValueError as compare does.
+    """
+    if scale > 1:
+        return compare(sr, hr, border=scale)
+    return {"l1": float(np.mean(np.abs(sr.astype(np.float64) - hr)) / 255)} | compare(sr, hr, border=0)
 
 
 def _same_shape(a: np.ndarray, b: np.ndarray) -> None:

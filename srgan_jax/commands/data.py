@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from srgan_jax.data.images import BrokenImage, list_images, read_image
-from srgan_jax.data.sources import folder_source, too_small
+from srgan_jax.data.source import too_small
+from srgan_jax.data.sources import folder_source
 from srgan_jax.data.store import default_folder, prepare
 from srgan_jax.errors import UserError
 

@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from srgan_jax.data.images import write_png
+from srgan_jax.data.prepare import INPUTS
 from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation import paper
@@ -35,6 +38,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--hr", type=Path, help="one data set, given by its folder of HR images ...")
     parser.add_argument("--lr", type=Path, help="... and of LR images (default: made from HR by MATLAB bicubic)")
     parser.add_argument("--boundary", choices=PADDING, default="symmetric", help="of that bicubic (old MATLAB: clamp)")
+    parser.add_argument(
+        "--input",
+        choices=[name for name in INPUTS if name != "lr"],
+        help="image to image: what is made of each picture for a network (default: as it was trained; files: pair)",
+    )
     parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
     parser.add_argument(
         "--lpips",
@@ -58,15 +66,15 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--lr={args.lr}: needs --hr, the folder of HR images that it belongs to")
     earlier = [(str(path), load_result(path)) for path in args.add]
     generators = [load_generator(run, field="--checkpoint", which=args.which) for run in args.checkpoint]
-    names = ["bicubic", *(generator.name for generator in generators)]
-    if len(set(names)) < len(names):
-        raise UserError(f"--checkpoint: methods need different names, not {', '.join(names)}")
     scales = {generator.config.scale for generator in generators} or {4}
     if len(scales) > 1:
         raise UserError(f"--checkpoint: the runs are of different scales {sorted(scales)}; evaluate them one by one")
     (scale,) = scales
+    names = ["bicubic" if scale > 1 else "input", *(generator.name for generator in generators)]
+    if len(set(names)) < len(names):
+        raise UserError(f"--checkpoint: methods need different names, not {', '.join(names)}")
 
-    sets = _sets(args, scale)
+    sets = _sets(args, scale, _inputs(args, [generator.config for generator in generators]) if scale == 1 else None)
     lpips = _lpips(args.lpips)
     result, outputs = evaluate(generators, sets, lpips)
     result["command"] = ["srgan", "evaluate", *argv]
@@ -100,13 +108,24 @@ def _refuse_output(field: str, path: Path, ending: str) -> None:
         raise UserError(f"{field}={path}: is written as {ending}; give such a name")
 
 
-def _sets(args: argparse.Namespace, scale: int) -> dict[str, Pairs]:
+def _inputs(args: argparse.Namespace, configs: list[ConfigDict]) -> ConfigDict:
+    """What the networks, of scale 1, are given: as they were trained, or of converted files --input."""
+    default = {"input": "pair", "boundary": args.boundary, "shrink": 4, "direction": "AtoB"}
+    inputs = [ConfigDict({field: config.get("data", default)[field] for field in default}) for config in configs]
+    for each in inputs:
+        each.input = args.input or each.input
+    if any(each != inputs[0] for each in inputs):
+        raise UserError("--checkpoint: the networks were trained on different inputs; evaluate them one by one")
+    return inputs[0]
+
+
+def _sets(args: argparse.Namespace, scale: int, data: ConfigDict | None) -> dict[str, Pairs]:
     folders = args.set or ([] if args.hr else [SAMPLES / "validation"])
-    sets = dict(find_set(folder, scale=scale, boundary=args.boundary) for folder in folders)
+    sets = dict(find_set(folder, scale=scale, boundary=args.boundary, data=data) for folder in folders)
     if len(sets) < len(folders):
         raise UserError(f"--set: data sets need different names, not {', '.join(folder.name for folder in folders)}")
     if args.hr:
-        sets[set_name(args.hr)] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary)
+        sets[set_name(args.hr)] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary, data=data)
     return sets
 
 

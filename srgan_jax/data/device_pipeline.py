@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8, UInt32
 
-from srgan_jax.data.sources import Source
+from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
 
 ROUNDS = 16  # of the shuffle; by chi-square 12 do, 8 do not
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Tiles(NamedTuple):
     """All photographs, cut up. A photograph smaller than a tile fills its top left corner."""
 
-    pixels: UInt8[Array | np.ndarray, "n tile tile 3"]
+    pixels: UInt8[Array | np.ndarray, "n tile tile c"]
     sizes: Int[Array | np.ndarray, "n 2"]  # filled height and width
 
 
@@ -36,7 +36,7 @@ def make_tiles(source: Source, *, tile: int) -> Tiles:
             for top in _starts(image.shape[0], tile)
             for left in _starts(image.shape[1], tile)
         ]
-        pixels = np.zeros((len(pieces), tile, tile, 3), np.uint8)
+        pixels = np.zeros((len(pieces), tile, tile, source.channels), np.uint8)
     except MemoryError as error:
         raise UserError("config.data.pipeline='device': not enough memory; use host") from error
     for place, piece in zip(pixels, pieces, strict=True):
@@ -45,9 +45,11 @@ def make_tiles(source: Source, *, tile: int) -> Tiles:
     return Tiles(pixels, np.array([piece.shape[:2] for piece in pieces], np.int32))
 
 
-def tiles_bytes(sizes: list[tuple[int, int]], tile: int) -> int:
+def tiles_bytes(sizes: list[tuple[int, int]], tile: int, channels: int = 3) -> int:
     """Memory of the tiles of photographs of these heights and widths."""
-    return sum(len(_starts(height, tile)) * len(_starts(width, tile)) for height, width in sizes) * tile * tile * 3
+    return (
+        sum(len(_starts(height, tile)) * len(_starts(width, tile)) for height, width in sizes) * tile * tile * channels
+    )
 
 
 def free_memory() -> int | None:
@@ -64,7 +66,7 @@ def _starts(side: int, tile: int) -> list[int]:
 
 def crops_at(
     tiles: Tiles, *, seed: int, batch: Array, batch_size: int, crop: int, places: Int[Array, " b"]
-) -> UInt8[Array, "b crop crop 3"]:
+) -> UInt8[Array, "b crop crop c"]:
     """The crops at these places of batch number `batch` (may be traced): a function of (seed, batch, place) alone.
 
     Every tile is visited once per epoch, in an order that each epoch draws anew.
@@ -80,7 +82,7 @@ def crops_at(
         index = permute(place, count, jax.random.bits(jax.random.fold_in(order, epoch), (ROUNDS, 2)))
         sample = jax.random.fold_in(jax.random.fold_in(corners, batch), position)
         corner = jax.random.randint(sample, (2,), 0, tiles.sizes[index] - crop + 1)
-        return jax.lax.dynamic_slice(tiles.pixels, (index, *corner, 0), (1, crop, crop, 3))[0]
+        return jax.lax.dynamic_slice(tiles.pixels, (index, *corner, 0), (1, crop, crop, tiles.pixels.shape[-1]))[0]
 
     return jax.vmap(cut)(places)
 

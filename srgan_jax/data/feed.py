@@ -1,4 +1,4 @@
-"""The two pipelines behind one contract: crops uint8[k, batch, crop, crop, 3] as a function of (seed, step)."""
+"""The two pipelines behind one contract: crops uint8[k, batch, crop, crop, c] as a function of (seed, step)."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from srgan_jax.data import device_pipeline, host_pipeline
-from srgan_jax.data.sources import Source
+from srgan_jax.data.source import Source
 from srgan_jax.data.store import with_store
 
 SHARE = 4  # of the accelerator's free memory, a quarter may go to photographs
@@ -51,7 +51,9 @@ def make_feed(config: ConfigDict, source: Source, places: Int[np.ndarray, " b"] 
 
     pipeline = config.data.pipeline
     if pipeline == "auto":
-        pipeline = choose(source.sizes, tile=config.data.tile, crop=crop, free=device_pipeline.free_memory())
+        pipeline = choose(
+            source.sizes, tile=config.data.tile, crop=crop, free=device_pipeline.free_memory(), channels=source.channels
+        )
     if pipeline == "device":
         tiles = device_pipeline.make_tiles(source, tile=config.data.tile)
 
@@ -78,11 +80,11 @@ def make_feed(config: ConfigDict, source: Source, places: Int[np.ndarray, " b"] 
     return Feed(pipeline, read, take, batched=True)
 
 
-def choose(sizes: list[tuple[int, int]], *, tile: int, crop: int, free: int | None) -> str:
+def choose(sizes: list[tuple[int, int]], *, tile: int, crop: int, free: int | None, channels: int = 3) -> str:
     """device where the tiles of photographs of these sizes fit an accelerator that has `free` bytes, else host."""
     if free is None or not sizes or tile < crop:
         return "host"
-    need = device_pipeline.tiles_bytes(sizes, tile)
+    need = device_pipeline.tiles_bytes(sizes, tile, channels)
     pipeline = "device" if SHARE * need <= free else "host"
     log.info("pipeline %s: on the accelerator the photographs take %.0f of %.0f MB", pipeline, need / 1e6, free / 1e6)
     return pipeline

@@ -7,13 +7,13 @@ import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from srgan_jax.data.sources import Source
+from srgan_jax.data.source import Source
 
 
 def batches(
     source: Source, *, seed: int, batch_size: int, crop: int, places: Int[np.ndarray, " b"] | None = None
 ) -> grain.MapDataset:
-    """Random access to training batches: `batches(...)[n]` is uint8[b, crop, crop, 3], a function of (seed, n).
+    """Random access to training batches: `batches(...)[n]` is uint8[b, crop, crop, c], a function of (seed, n).
 
     places: which of the batch's crops, by default all; for the others nothing is read. Every photograph is visited once
     per epoch, in an order that each epoch draws anew; so a batch has distinct photographs as long as there are enough.
@@ -25,9 +25,9 @@ def batches(
     def order(epoch: int) -> Int[np.ndarray, " n"]:
         return np.random.default_rng([seed, 1, epoch]).permutation(count)
 
-    def cut(number: int) -> UInt8[np.ndarray, "b crop crop 3"]:
+    def cut(number: int) -> UInt8[np.ndarray, "b crop crop c"]:
         corners = np.random.default_rng([seed, 2, number]).random((batch_size, 2))
-        crops = np.empty((len(wanted), crop, crop, 3), np.uint8)
+        crops = np.empty((len(wanted), crop, crop, source.channels), np.uint8)
         for i, position in enumerate(wanted):
             epoch, place = divmod(number * batch_size + int(position), count)
             image = source.photograph(int(order(epoch)[place]))
@@ -39,7 +39,7 @@ def batches(
 
 
 def stream(dataset: grain.MapDataset, *, start: int, group: int, threads: int) -> Iterator[np.ndarray]:
-    """Groups of `group` consecutive batches, uint8[group, batch, crop, crop, 3], from group `start` on, read ahead."""
+    """Groups of `group` consecutive batches, uint8[group, batch, crop, crop, c], from group `start` on, read ahead."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * threads // group, threads))
     iterator = iter(dataset.batch(group).to_iter_dataset(options))
     iterator.set_state({"next_index": start})

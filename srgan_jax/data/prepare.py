@@ -1,24 +1,81 @@
-"""From HR crops to what the networks see, inside jit: flips and turns, the LR image, value ranges."""
+"""From crops to what the networks see, inside jit: jitter, flips and turns, the generator's input, value ranges."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
+from ml_collections import ConfigDict
 
-from srgan_jax.ops.bicubic import downscale
+from srgan_jax.ops.bicubic import downscale, imresize, upscale
+from srgan_jax.ops.color import edges, luma
+
+INPUTS = ("lr", "upscaled", "grey", "edges", "pair")  # of these all but lr are as large as HR
 
 
-def augment(images: UInt8[Array, "b s s 3"], position: Int[Array, " b"], key: Key[Array, ""]) -> Array:
-    """One of the 8 flips and quarter turns for each image, drawn from (key, its position in the global batch)."""
+def jitter(images: UInt8[Array, "b s s c"], side: int, position: Int[Array, " b"], key: Key[Array, ""]) -> Array:
+    """Each image enlarged to `side` by bicubic and cut to its size again, at a place drawn from (key, position)."""
+    size = images.shape[1]
+
+    def cut(image: Array, place: Array) -> Array:
+        corner = jax.random.randint(jax.random.fold_in(key, place), (2,), 0, side - size + 1).astype(jnp.float32)
+        scale = jnp.full((2,), side / size)
+        return jax.image.scale_and_translate(image, image.shape, (0, 1), scale, -corner, "cubic", antialias=False)
+
+    levels = jax.vmap(cut)(images.astype(jnp.float32), position)
+    return jnp.clip(jnp.floor(levels + 0.5), 0, 255).astype(jnp.uint8)
+
+
+def augment(
+    images: UInt8[Array, "b s s c"], position: Int[Array, " b"], key: Key[Array, ""], turn: bool = True
+) -> Array:
+    """One of the 8 flips and quarter turns for each image, drawn from (key, its position in the global batch).
+
+    turn: False leaves the picture upright: it is mirrored left to right or not.
+    """
     draw = jax.vmap(lambda place: jax.random.bits(jax.random.fold_in(key, place)))(position)
-    for bit, turned in enumerate((lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x: x.swapaxes(1, 2))):
-        chosen = (draw >> bit) & 1 == 1
-        images = jnp.where(chosen[:, None, None, None], turned(images), images)
+    ways = (lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x: x.swapaxes(1, 2))
+    for bit, turned in enumerate(ways):
+        if turn or bit == 1:
+            chosen = (draw >> bit) & 1 == 1
+            images = jnp.where(chosen[:, None, None, None], turned(images), images)
     return images
 
 
 def prepare(
-    hr: UInt8[Array, "b s s 3"], *, scale: int, boundary: str
+    crops: UInt8[Array, "b s s c"], *, scale: int, data: ConfigDict
 ) -> tuple[Float[Array, "b l l 3"], Float[Array, "b s s 3"]]:
-    """(LR in [0, 1] by MATLAB bicubic, rounded to 8 bits as a file would be; HR in [-1, 1])."""
-    levels = hr.astype(jnp.float32)
-    return downscale(levels, scale, boundary=boundary) / 255, levels / 127.5 - 1
+    """(the generator's input in [0, 1], rounded to 8 bits as a file would be; HR in [-1, 1]).
+
+    crops: HR, or for data.input "pair" the input's three channels, then HR's.
+
+    data.input: lr, HR shrunken `scale` times by MATLAB bicubic; upscaled, HR shrunken data.shrink times and enlarged
+    again; grey, its luma; edges, their strength in its luma, dark on white; pair, given.
+    """
+    levels = crops.astype(jnp.float32)
+    hr = levels[..., -3:]
+    if data.input == "pair":
+        lr = levels[..., :3]
+    elif data.input == "lr":
+        lr = downscale(hr, scale, boundary=data.boundary)
+    elif data.input == "upscaled":
+        lr = upscale(downscale(hr, data.shrink, boundary=data.boundary), data.shrink, levels=True)
+    else:
+        grey = luma(hr)[..., None] if data.input == "grey" else edges(luma(hr))[..., None]
+        lr = jnp.broadcast_to(jnp.floor(grey + 0.5), hr.shape)
+    return lr / 255, hr / 127.5 - 1
+
+
+def split(image: UInt8[np.ndarray, "h w c"], *, scale: int, data: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
+    """(input, HR), both uint8, of one whole photograph or pair, which is cut at its right and bottom to what divides.
+
+    Outside jit, as prepare does it inside; the photograph may have any size, in which each is compiled once.
+    """
+    factor = data.shrink if data.input == "upscaled" else scale
+    height, width = (side // factor * factor for side in image.shape[:2])
+    image = image[:height, :width]
+    if data.input == "lr":
+        return imresize(image, scale=1 / scale, boundary=data.boundary), image
+    given = jax.jit(partial(prepare, scale=scale, data=data))(image[None])[0][0]
+    return np.asarray(given * 255 + 0.5).astype(np.uint8), image[..., -3:]

@@ -1,22 +1,16 @@
-"""Where photographs come from: a folder, a tfds data set, or the ones bundled with the project.
-
-A source is random access to named photographs. Which ones are usable is found out once, from the headers; a
-photograph that turns out broken when decoded is replaced by the next one, the same on every run.
-"""
+"""Where photographs come from: a folder, a tfds data set, or the ones bundled with the project."""
 
 import hashlib
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from srgan_jax.data.images import BrokenImage, broken, image_size, list_images, read_image
+from srgan_jax.data.pairs import beside, joined, resized, stacked
+from srgan_jax.data.source import Source, fingerprint_of, too_small
 from srgan_jax.errors import UserError
 
 SAMPLES = Path(__file__).parent / "samples"  # the bundled photographs: train/ and validation/
@@ -24,76 +18,33 @@ SAMPLES = Path(__file__).parent / "samples"  # the bundled photographs: train/ a
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Source:
-    """Photographs by number. `fingerprint` changes with the set of photographs, not with where it lies."""
-
-    names: list[str]
-    read: Callable[[int], UInt8[np.ndarray, "h w 3"]]
-    fingerprint: str
-    min_side: int
-    cache_bytes: int = 0
-    marks: list[str] = field(default_factory=list)  # one for each photograph; changes with its content
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # heights and widths of the usable, where known
-    _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    _bad: set[int] = field(default_factory=set, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def photograph(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Photograph `index`, or the next good one after it.
-
-        Raises:
-          UserError: not one photograph of the source is usable.
-        """
-        for candidate in (*range(index, len(self)), *range(index)):
-            image = self._open(candidate, keep=True)
-            if image is not None:
-                return image
-        raise UserError(f"config.data: none of the {len(self)} photographs can be used")
-
-    def usable(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Every good photograph, once."""
-        return (image for image in map(self._open, range(len(self))) if image is not None)
-
-    def _open(self, index: int, keep: bool = False) -> UInt8[np.ndarray, "h w 3"] | None:
-        """None for a bad one, which is reported by name the first time."""
-        if index in self._cache or index in self._bad:
-            return self._cache.get(index)
-        try:
-            image = self.read(index)
-            if min(image.shape[:2]) < self.min_side:
-                raise BrokenImage(too_small(image.shape[:2], self.min_side))
-        except BrokenImage as error:
-            with self._lock:
-                if index not in self._bad:
-                    log.warning("skipped %s: %s", self.names[index], error)
-                self._bad.add(index)
-            return None
-        with self._lock:
-            if keep and index not in self._cache and image.nbytes <= self.cache_bytes:
-                self.cache_bytes -= image.nbytes
-                self._cache[index] = image
-        return image
-
-
-def too_small(size: tuple[int, ...], side: int) -> str:
-    return f"too small: {size[1]}x{size[0]}, the crop needs {side}x{side}"
-
-
 def make_source(data: ConfigDict) -> Source:
     """The source that `config.data` asks for.
 
     Raises:
-      UserError: the folder or data set is missing, empty, or has no photograph as large as `data.crop`.
+      UserError: a folder or data set is missing, empty, or has no photograph as large as `data.crop`; of pairs, one
+        of the two is missing.
     """
+    side = 1 if data.resize else data.crop
     if data.source == "tfds":
-        return _tfds_source(data)
-    if data.source == "folder":
-        return folder_source(data.path, data.crop, "config.data.path", data.cache_mb)
-    return folder_source(SAMPLES / data.split, data.crop, "config.data.split", data.cache_mb)
+        source = _tfds_source(data, side)
+    elif data.source == "folder" and data.input == "pair":
+        source = folder_of_pairs(data.path, data.target, side, data, "config.data.path", "config.data.target")
+    elif data.source == "folder":
+        source = folder_source(data.path, side, "config.data.path", data.cache_mb)
+    else:
+        source = folder_source(SAMPLES / data.split, side, "config.data.split", data.cache_mb)
+    return resized(source, data.resize) if data.resize else source
+
+
+def folder_of_pairs(
+    folder: str | Path, target: str | Path, min_side: int, data: ConfigDict, field_name: str, target_field: str
+) -> Source:
+    """Pictures A|B, or with `target` those of two folders; fields are named in messages, errors as folder_source's."""
+    inputs = folder_source(folder, min_side, field_name, data.cache_mb)
+    if not target:
+        return beside(inputs, data.direction)
+    return joined(inputs, folder_source(target, min_side, target_field), target_field)
 
 
 def folder_source(
@@ -126,15 +77,15 @@ def folder_source(
     return Source(
         names,
         lambda index: read_image(usable[index]),
-        _fingerprint(list(zip(names, marks, strict=True))),
+        fingerprint_of(list(zip(names, marks, strict=True))),
         min_side,
         cache_mb * 1_000_000,
-        [f"{name} {size} {tail}" for name, (size, tail) in zip(names, marks, strict=True)],
-        sizes,
+        marks=[f"{name} {size} {tail}" for name, (size, tail) in zip(names, marks, strict=True)],
+        sizes=sizes,
     )
 
 
-def _tfds_source(data: ConfigDict) -> Source:
+def _tfds_source(data: ConfigDict, min_side: int) -> Source:
     """A prepared tfds data set, read without TensorFlow through `as_data_source` (array_record files)."""
     import tensorflow_datasets as tfds  # seconds to import, and only needed here
 
@@ -149,29 +100,46 @@ def _tfds_source(data: ConfigDict) -> Source:
         builder = tfds.builder(data.name, data_dir=data.path or None)
     except Exception as error:
         raise refuse(error) from error
-    features = builder.info.features
-    images = sorted(name for name, item in features.items() if isinstance(item, tfds.features.Image))
-    wanted = [data.feature] if data.feature else [n for n in ("hr", "image") if n in images][:1] or images
-    if len(wanted) > 1 or not set(wanted) <= set(images) or not images:
-        raise UserError(f"config.data.feature={data.feature!r}: must be one of {', '.join(images) or '(none)'}")
-    name = wanted[0]
-    others = {n: tfds.decode.SkipDecoding() for n in images if n != name}  # such as the LR that DIV2K comes with
+    images = sorted(name for name, item in builder.info.features.items() if isinstance(item, tfds.features.Image))
+    wanted = _image_features(data, images)
+    others = {n: tfds.decode.SkipDecoding() for n in images if n not in wanted}  # such as the LR that DIV2K comes with
     try:
         records = builder.as_data_source(split=data.split, decoders=others)
     except Exception as error:
         raise refuse(error) from error
 
+    def colour(image: Any) -> np.ndarray:
+        image = np.asarray(image)
+        return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+
     def read(index: int) -> np.ndarray:
         try:
-            image: Any = np.asarray(records[index][name])
-            return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+            record = records[index]
+            return stacked([colour(record[name]) for name in wanted])
         except Exception as error:  # tfds keeps the bytes of a file as they came, and decodes them only here
             raise broken(error) from error
 
     names = [f"{data.name}[{index}]" for index in range(len(records))]
-    mark = _fingerprint([builder.info.full_name, data.split, name, len(names)])
+    mark = fingerprint_of([builder.info.full_name, data.split, ",".join(wanted), len(names)])
     marks = [f"{mark} {index}" for index in range(len(names))]
-    return Source(names, read, mark, data.crop, data.cache_mb * 1_000_000, marks)
+    return Source(names, read, mark, min_side, data.cache_mb * 1_000_000, marks=marks, channels=3 * len(wanted))
+
+
+def _image_features(data: ConfigDict, images: list[str]) -> list[str]:
+    """The one that is wanted of a data set's, or of pairs the two: input, target."""
+    if data.input == "pair":
+        two: list[str] = [data.feature, data.target]
+        if not set(two) <= set(images) or data.feature == data.target:
+            raise UserError(
+                f"config.data.feature={data.feature!r}, config.data.target={data.target!r}: must be two of "
+                f"{', '.join(images) or '(none)'}"
+            )
+        return two
+    usual = [name for name in images if name in ("hr", "image")][:1]
+    wanted = [data.feature] if data.feature else usual or images
+    if len(wanted) > 1 or not set(wanted) <= set(images) or not images:
+        raise UserError(f"config.data.feature={data.feature!r}: must be one of {', '.join(images) or '(none)'}")
+    return wanted
 
 
 def _mark(path: Path) -> tuple[int, str]:
@@ -180,7 +148,3 @@ def _mark(path: Path) -> tuple[int, str]:
         size = file.seek(0, 2)
         file.seek(max(size - 4096, 0))
         return size, hashlib.sha256(file.read()).hexdigest()
-
-
-def _fingerprint(facts: list) -> str:
-    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,7 +1,8 @@
 """Photographs decoded once: a folder of raw pixels that training maps into memory.
 
-    index.jsonl   {"format": 1}, then a line for each photograph: [mark, shard, offset, height, width] or [mark, fault]
-    00000.raw     uint8[height, width, 3] of one photograph after another, at most SHARD_BYTES or one photograph
+    index.jsonl   {"format": 1}, then a line for each photograph: [mark, shard, offset, height, width, channels] or
+                  [mark, fault]
+    00000.raw     uint8[height, width, channels] of one photograph after another, at most SHARD_BYTES or one photograph
 
 The index alone says what is valid: what a shard holds beyond it was left by a preparation that was cut off, and the
 next one takes it away. A photograph is known by its mark, so one that changed is decoded anew beside the old one.
@@ -27,7 +28,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from srgan_jax.data.images import BrokenImage
-from srgan_jax.data.sources import Source
+from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
 from srgan_jax.weights.fetch import cache_dir
 
@@ -46,10 +47,11 @@ class Place(NamedTuple):
     offset: int
     height: int
     width: int
+    channels: int = 3  # of a pair 6
 
     @property
     def end(self) -> int:
-        return self.offset + 3 * self.height * self.width
+        return self.offset + self.channels * self.height * self.width
 
 
 Entries = dict[str, Place | str]  # by mark; a str says why the photograph cannot be used
@@ -89,10 +91,18 @@ def mapped(source: Source, folder: Path, entries: Entries) -> Source:
         place = wanted[index]
         if isinstance(place, str):
             raise BrokenImage(place)
-        return shards[place.shard][place.offset : place.end].reshape(place.height, place.width, 3)
+        return shards[place.shard][place.offset : place.end].reshape(place[2:])
 
     sizes = [(place.height, place.width) for place in wanted if isinstance(place, Place)]
-    return Source(source.names, read, source.fingerprint, source.min_side, marks=source.marks, sizes=sizes)
+    return Source(
+        source.names,
+        read,
+        source.fingerprint,
+        source.min_side,
+        marks=source.marks,
+        channels=source.channels,
+        sizes=sizes,
+    )
 
 
 def prepare(source: Source, folder: Path, field: str) -> Entries:
@@ -149,9 +159,9 @@ def _entry(line: str, sizes: dict[int, int]) -> tuple[str, Place | str] | None:
         match json.loads(line):
             case [str() as mark, str() as fault]:
                 return mark, fault
-            case [str() as mark, int() as shard, int() as offset, int() as height, int() as width]:
-                place = Place(shard, offset, height, width)
-                if min(offset, height - 1, width - 1) >= 0 and place.end <= sizes.get(shard, 0):
+            case [str() as mark, *numbers] if len(numbers) in (4, 5) and all(type(n) is int for n in numbers):
+                place = Place(*numbers)
+                if place.offset >= 0 and min(place[2:]) > 0 and place.end <= sizes.get(place.shard, 0):
                     return mark, place
     except (ValueError, RecursionError):
         pass
@@ -183,7 +193,7 @@ def _fill(source: Source, missing: list[int], folder: Path, entries: Entries, fi
                     shard, end = shard + 1, 0
                 with _shard(folder, shard).open("ab") as file:
                     file.write(np.ascontiguousarray(image).data)
-                place = fresh[source.marks[index]] = Place(shard, end, *image.shape[:2])
+                place = fresh[source.marks[index]] = Place(shard, end, *image.shape)
                 written, end = written + image.nbytes, place.end
             left, now = len(missing) - done, time.monotonic()
             if left and now - committed < COMMIT_SECONDS:

@@ -1,4 +1,4 @@
-"""Figures with provenance: methods on data sets, bicubic always among them as the control."""
+"""Figures with provenance: methods on data sets, always beside a control, bicubic or the input itself."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +18,7 @@ Result = dict[str, Any]
 Outputs = dict[str, list[list[Picture]]]
 
 CONTROL = {"name": "bicubic", "weights": "none: MATLAB bicubic, boundary symmetric"}
+COPY = {"name": "input", "weights": "none: the input itself"}  # at scale 1
 
 
 def evaluate(
@@ -26,12 +27,13 @@ def evaluate(
     """(result, pictures): every method on every set.
 
     result is ready for JSON: {"convention", "code", "data": {set: origin}, "methods": [{"name", ..., "sets":
-    {set: {"images": {file: figures}, "mean": figures}}}, ...]}, bicubic first. pictures[set][method] are its outputs.
+    {set: {"images": {file: figures}, "mean": figures}}}, ...]}, the control first. pictures[set][method] are its
+    outputs.
     All sets are of one scale.
     """
     (scale,) = {pairs.origin["scale"] for pairs in sets.values()}
-    upscalers: list[Any] = [lambda lr: imresize(lr, scale=scale)]
-    methods: list[dict[str, Any]] = [CONTROL | {"sets": {}}]
+    upscalers: list[Any] = [lambda lr: imresize(lr, scale=scale) if scale > 1 else lr]
+    methods: list[dict[str, Any]] = [(CONTROL if scale > 1 else COPY) | {"sets": {}}]
     for generator in generators:
         upscale = make_upscale(generator.network)
         upscalers.append(lambda lr, upscale=upscale, variables=generator.variables: upscale(variables, lr))
@@ -50,7 +52,11 @@ def evaluate(
         outputs[name] = [[upscale(lr) for lr in pairs.lr] for upscale in upscalers]
         for method, pictures in zip(methods, outputs[name], strict=True):
             method["sets"][name] = _measure(pictures, pairs, scale, lpips)
-    convention = metrics.CONVENTION | {"border_pixels": scale} | {measure.name: measure.convention for measure in lpips}
+    convention = (
+        metrics.CONVENTION
+        | {"border_pixels": scale if scale > 1 else 0}
+        | {measure.name: measure.convention for measure in lpips}
+    )
     data = {name: pairs.origin for name, pairs in sets.items()}
     return {"convention": convention, "code": code_version(), "data": data, "methods": methods}, outputs
 
@@ -59,7 +65,7 @@ def _measure(pictures: Sequence[Picture], pairs: Pairs, scale: int, lpips: Seque
     figures = []
     for sr, hr in zip(pictures, pairs.hr, strict=True):
         perceptual = {measure.name: measure(sr, hr) for measure in lpips}
-        figures.append(metrics.compare(sr, hr, border=scale) | perceptual)
+        figures.append(metrics.figures(sr, hr, scale=scale) | perceptual)
     mean = {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
     return {"images": dict(zip(pairs.names, figures, strict=True)), "mean": mean}
 

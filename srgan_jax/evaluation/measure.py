@@ -32,17 +32,19 @@ def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
       UserError: no checkpoint, or a set that cannot be read.
     """
     generator = load_generator(run, field="--workdir", which="latest")
-    scale, boundary = generator.config.scale, generator.config.data.boundary
-    sets = dict(find_set(folder, scale=scale, boundary=boundary) for folder in folders)
+    scale, data = generator.config.scale, generator.config.data
+    given = {"scale": scale, "boundary": data.boundary, "data": data if scale == 1 else None}
+    sets = dict(find_set(folder, **given) for folder in folders)
     asked = conditions(folders)
     lpips = [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in asked["lpips"]]
     result, outputs = evaluate([generator], sets, lpips)
     for name, pairs in sets.items():
-        bicubic, ours = outputs[name]
+        control, ours = outputs[name]
         for index, photograph in enumerate(pairs.names[:SHOWN]):
             folder = run / "cuts" / name / photograph.replace("/", "_")
             write_png(folder / "lr.png", centre(pairs.lr[index], SIDE // scale))
-            for kind, pictures in (("bicubic", bicubic), ("sr", ours), ("hr", pairs.hr)):
+            versions = {"sr": ours, "hr": pairs.hr} | ({"bicubic": control} if scale > 1 else {})
+            for kind, pictures in versions.items():
                 write_png(folder / f"{kind}.png", centre(pictures[index], SIDE))
     # Orbax keeps what a JSON item holds in a file of this name
     meta = json.loads((run / "checkpoints" / str(generator.step) / "meta" / "metadata").read_text())

@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from srgan_jax.data.images import BrokenImage, list_images, read_image
+from srgan_jax.data.pairs import halves
+from srgan_jax.data.prepare import split
 from srgan_jax.errors import UserError
 from srgan_jax.inference.pictures import Picture
 from srgan_jax.ops.bicubic import imresize
@@ -19,17 +23,20 @@ class Pairs(NamedTuple):
     origin: dict[str, Any]
 
 
-def find_set(folder: Path, *, scale: int, boundary: str) -> tuple[str, Pairs]:
+def find_set(folder: Path, *, scale: int, boundary: str, data: ConfigDict | None = None) -> tuple[str, Pairs]:
     """(name, pairs) of a data set: HR/ with LRx4/ (or LRx2/, ...) in it, HR/ alone, or just images.
+
+    data: at scale 1 the config's, which says what the inputs are; those of given pairs are in A/, the targets in B/ (or
+    as data.direction has it), or both in one picture A|B.
 
     Raises:
       UserError: as load_pairs does.
     """
     hr, lr = folder / "HR", folder / f"LRx{scale}"
-    pairs = load_pairs(
-        hr if hr.is_dir() else folder, lr if lr.is_dir() else None, scale=scale, boundary=boundary, field="--set"
-    )
-    return set_name(folder), pairs
+    if data is not None and data.input == "pair":
+        lr, hr = (folder / name for name in ("AB" if data.direction == "AtoB" else "BA"))
+    found = hr if hr.is_dir() else folder, lr if lr.is_dir() else None
+    return set_name(folder), load_pairs(*found, scale=scale, boundary=boundary, field="--set", data=data)
 
 
 def set_name(folder: Path) -> str:
@@ -38,8 +45,18 @@ def set_name(folder: Path) -> str:
     return folder.parent.name if folder.name == "HR" else folder.name
 
 
-def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary: str, field: str = "--hr") -> Pairs:
+def load_pairs(
+    hr_folder: Path,
+    lr_folder: Path | None,
+    *,
+    scale: int,
+    boundary: str,
+    field: str = "--hr",
+    data: ConfigDict | None = None,
+) -> Pairs:
     """LR from its folder, matched by file name without ending, or else made by MATLAB bicubic with `boundary`.
+
+    data: at scale 1 LR is the input as this has it; "pair" takes it from the other half of each picture.
 
     Raises:
       UserError: a folder is missing or empty, an image is broken, has no counterpart, or the sizes do not fit.
@@ -49,7 +66,11 @@ def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary:
     origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
     hr = [_read(path) for path in paths]
     hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
-    if lr_folder is None:
+    if lr_folder is None and data is not None:
+        origin["lr"] = data.input + (f" {data.direction}" if data.input == "pair" else " of hr")
+        pairs = [_derived(path, image, data) for path, image in zip(paths, hr, strict=True)]
+        lr, hr = [lr for lr, _ in pairs], [hr for _, hr in pairs]
+    elif lr_folder is None:
         origin["lr"] = f"MATLAB bicubic, boundary {boundary}"
         lr = [imresize(image, scale=1 / scale, boundary=boundary) for image in hr]
     else:
@@ -74,6 +95,15 @@ def load_pairs(hr_folder: Path, lr_folder: Path | None, *, scale: int, boundary:
         if min(large.shape[:2]) < 2 * scale + 11:
             raise UserError(f"{field}: {path}: too small to be measured")
     return Pairs([path.relative_to(hr_folder).as_posix() for path in paths], hr, lr, origin)
+
+
+def _derived(path: Path, image: Picture, data: ConfigDict) -> tuple[Picture, Picture]:
+    """(input, target) of one picture."""
+    try:
+        whole = halves(image, data.direction) if data.input == "pair" else image
+    except BrokenImage as error:
+        raise UserError(f"{path}: {error}; give pictures A|B, or folders A and B") from error
+    return split(whole, scale=1, data=data)
 
 
 def _images(folder: Path, field: str) -> list[Path]:

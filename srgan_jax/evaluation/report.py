@@ -53,10 +53,10 @@ def _figures(folder: Path, line: Line) -> dict[str, Any]:
 
 
 def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: dict[Any, Any]) -> dict[str, Any]:
-    """Mean and spread over the seeds of every figure on one set, bicubic first, beside the paper's."""
+    """Mean and spread over the seeds of every figure on one set, the control first, beside the paper's."""
     here = next(result for result in measured.values() if name in result["methods"][0]["sets"])
     control = here["methods"][0]["sets"][name]
-    found = {"bicubic": ("bicubic", [control["mean"]], "")}
+    found = {here["methods"][0]["name"]: ("bicubic", [control["mean"]], "")}
     for row in rows:
         lines = [line for line in results if line["row"] == row]
         figures = [line["figures"][name] for line in lines if line["status"] == "done" and name in line["figures"]]

@@ -10,6 +10,7 @@ from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import Result
 
 TITLES = {
+    "l1": "L1",
     "psnr_y": "PSNR-Y",
     "psnr_rgb": "PSNR-RGB",
     "ssim_wang": "SSIM",
@@ -43,7 +44,8 @@ def table(result: Result, *, each: bool = False, against_paper: bool = False) ->
     pads = [str.ljust] * 3 + [str.rjust] * (len(head) - 3)
     lines = ["  ".join(pad(cell, w) for pad, cell, w in zip(pads, row, wide, strict=False)).rstrip() for row in rows]
     border = result["convention"]["border_pixels"]
-    return "\n".join([*lines, f"PSNR in dB; Y: BT.601 studio range; {border}-pixel border removed"])
+    kept = f"{border}-pixel border removed" if border else "whole pictures"
+    return "\n".join([*lines, f"PSNR in dB; Y: BT.601 studio range; {kept}"])
 
 
 def mean(method: dict[str, Any], set_name: str) -> dict[str, float]:
@@ -84,7 +86,11 @@ def load_result(path: Path) -> Result:
             numbers = all(isinstance(value, int | float) for value in values)
             if not (isinstance(method["name"], str) and measured and values and known and numbers):
                 raise ValueError
-        if not isinstance(result["code"], dict) or not result["convention"]["border_pixels"] or not result["methods"]:
+        if (
+            not isinstance(result["code"], dict)
+            or not isinstance(result["convention"]["border_pixels"], int)
+            or not result["methods"]
+        ):
             raise ValueError
         return result
     except OSError as error:

@@ -11,20 +11,33 @@ import numpy as np
 from jaxtyping import UInt8
 
 from srgan_jax.inference.fold import fold
+from srgan_jax.models.build import multiple
 from srgan_jax.ops.color import signed_to_uint8
 from srgan_jax.ops.conv import compiler_options
 
 Upscale = Callable[[Any, UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "H W 3"]]
 
 
-def make_upscale(generator: nn.Module) -> Upscale:
-    """upscale(variables, lr) -> sr, whole, with running statistics; compiled once for each size of picture."""
+def make_upscale(generator: nn.Module, *, noise: int | None = None) -> Upscale:
+    """upscale(variables, lr) -> sr, whole, with running statistics; compiled once for each size of picture.
+
+    Where the network takes multiples only, the picture is mirrored on, and the result cut. noise: a seed; the network
+    then drops features, as it did while it was trained.
+    """
+    whole = multiple(generator)
+    seeds: dict[str, Any] = {} if noise is None else {"noise": jnp.array([noise], jnp.uint32)}
 
     @partial(jax.jit, compiler_options=compiler_options())
     def apply(variables: Any, lr: jax.Array) -> jax.Array:
         network, folded = fold(generator, variables)
-        sr = network.apply(folded, lr[None].astype(jnp.float32) / 255, train=False)
+        sr = network.apply(folded, lr[None].astype(jnp.float32) / 255, train=False, **seeds)
         assert isinstance(sr, jax.Array)
         return signed_to_uint8(sr[0])
 
-    return lambda variables, lr: np.asarray(apply(variables, lr))
+    def upscale(variables: Any, lr: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        height, width = (generator.scale * side for side in lr.shape[:2])
+        if whole > 1:
+            lr = np.pad(lr, [(0, -side % whole) for side in lr.shape[:2]] + [(0, 0)], mode="symmetric")
+        return np.asarray(apply(variables, lr))[:height, :width]
+
+    return upscale

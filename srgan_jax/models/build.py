@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
@@ -12,11 +13,19 @@ from ml_collections import ConfigDict
 from srgan_jax.errors import UserError
 from srgan_jax.models.discriminator import Discriminator
 from srgan_jax.models.msrresnet import MSRResNet
+from srgan_jax.models.patchgan import PatchGAN
+from srgan_jax.models.pix2pix import ResNet, UNet
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.models.vgg import VGG
 
-GENERATORS: dict[str, type[nn.Module]] = {"srresnet": SRResNet, "msrresnet": MSRResNet}
-DISCRIMINATORS: dict[str, type[nn.Module] | None] = {"none": None, "srgan": Discriminator}
+GENERATORS: dict[str, type[nn.Module]] = {
+    "srresnet": SRResNet,
+    "msrresnet": MSRResNet,
+    "unet": UNet,
+    "resnet": ResNet,
+}
+TRANSLATORS = ("unet", "resnet")  # of these: image to image, at scale 1
+DISCRIMINATORS: dict[str, type[nn.Module] | None] = {"none": None, "srgan": Discriminator, "patchgan": PatchGAN}
 DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 T = TypeVar("T")
@@ -31,6 +40,17 @@ def build_generator(config: ConfigDict, *, axis_name: str | None = None) -> nn.M
     network = _choose(GENERATORS, "generator.name", config.generator.name)
     fields = _fields(network, config.generator)
     return network(scale=config.scale, dtype=_dtype(config), axis_name=axis_name, **fields)
+
+
+def multiple(network: nn.Module) -> int:
+    """What the sides of a generator's input must be multiples of."""
+    return getattr(network, "multiple", 1)
+
+
+def generator_shapes(network: nn.Module) -> Any:
+    """Its variables as ShapeDtypeStructs."""
+    side = max(8, multiple(network))
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), train=False))
 
 
 def build_discriminator(config: ConfigDict, *, axis_name: str | None = None) -> nn.Module | None:

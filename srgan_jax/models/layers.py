@@ -8,12 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt32
 
 from srgan_jax.ops.channels import channel_sum, scale_shift
-from srgan_jax.ops.conv import convolve, shuffled_conv
+from srgan_jax.ops.conv import convolve, shuffled_conv, transposed
 
-NORMS = ("batch", "none")
+NORMS = ("batch", "instance", "none")
+INFERENCE_NORMS = ("running", "batch")
 PRELUS = ("shared", "channel")
 
 Initializer = Callable[..., Any]
@@ -29,24 +30,20 @@ def check_choice(field: str, value: object, choices: Sequence[object]) -> None:
 
 
 class Conv(nn.Module):
-    """A convolution zero-padded by kernel // 2 on every side; parameters, those of nn.Conv, are float32.
+    """A convolution zero-padded by (kernel - 1) // 2 on every side; parameters, those of nn.Conv, are float32.
 
-    factor: a pixel shuffle in torch's order comes before it; then, and for few features, faster on CPUs.
+    factor: a pixel shuffle in torch's order comes before it, for an odd kernel; then, and for few features, faster on
+    CPUs. reflect: padded by mirroring at the border's pixels instead, without a stride.
     The padding is explicit because SAME pads a stride-2 convolution on the bottom and right only.
-    Raises ValueError for an even kernel, which has no centre to pad around, and for a factor with a stride.
     """
 
     features: int
     kernel: int
     stride: int = 1
     factor: int = 0
+    reflect: bool = False
     dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = DEFAULT_INIT
-
-    def __post_init__(self) -> None:
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel is {self.kernel}; it must be odd")
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
@@ -54,7 +51,24 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = jnp.asarray(self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32))
         x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
-        y = shuffled_conv(x, kernel, self.factor) if self.factor else convolve(x, kernel, self.stride)
+        y = shuffled_conv(x, kernel, self.factor) if self.factor else convolve(x, kernel, self.stride, self.reflect)
+        return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
+
+
+class ConvTransposed(nn.Module):
+    """Twice as high and wide: ops.conv.transposed, and a bias; its kernel is that of the convolution it turns round."""
+
+    features: int
+    kernel: int
+    dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = DEFAULT_INIT
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
+        shape = (self.kernel, self.kernel, self.features, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32))
+        y = transposed(jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype), 2)
         return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
 
 
@@ -66,8 +80,9 @@ def normalization(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
     epsilon: float = 1e-5,
+    scale_init: Initializer = nn.initializers.ones,
 ) -> Layer:
-    """BatchNorm for norm="batch", the identity for "none"; ValueError otherwise.
+    """BatchNorm for norm="batch", InstanceNorm for "instance", the identity for "none"; ValueError otherwise.
 
     Statistics and parameters are float32 whatever `dtype` is. Momentum 0.9 keeps 9/10 of the running
     statistics at each step (torch calls that 0.1). `axis_name` is for pmap and shard_map only: under
@@ -76,7 +91,9 @@ def normalization(
     check_choice("norm", norm, NORMS)
     if norm == "none":
         return lambda x: x
-    return partial(BatchNorm(epsilon, dtype, axis_name, name=name), train=train)
+    if norm == "instance":
+        return InstanceNorm(epsilon, dtype, name=name)
+    return partial(BatchNorm(epsilon, dtype, axis_name, scale_init, name=name), train=train)
 
 
 class BatchNorm(nn.Module):
@@ -85,13 +102,14 @@ class BatchNorm(nn.Module):
     epsilon: float
     dtype: DTypeLike
     axis_name: str | None
+    scale_init: Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        scale = self.param("scale", self.scale_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         # Restored variables may be numpy's.
         scale, bias, mean, var = map(jnp.asarray, (scale, bias, running_mean.value, running_var.value))
@@ -101,10 +119,38 @@ class BatchNorm(nn.Module):
             if self.axis_name and not self.is_initializing():
                 moments = jax.lax.pmean(moments, self.axis_name)
             mean, var = moments[0], jnp.maximum(moments[1] - moments[0] ** 2, 0)  # rounding may take it below 0
-            if not self.is_initializing():
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
                 running_mean.value += 0.1 * (mean - running_mean.value)
                 running_var.value += 0.1 * (var - running_var.value)
         return scale_shift(x, scale * jax.lax.rsqrt(var + self.epsilon), bias, mean).astype(self.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Each image's channels by their own mean and variance (Ulyanov et al. 2016); no parameters, as in torch."""
+
+    epsilon: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        full = x.astype(jnp.float32)
+        centred = full - jnp.mean(full, axis=(1, 2), keepdims=True)
+        var = jnp.mean(centred**2, axis=(1, 2), keepdims=True)
+        return (centred * jax.lax.rsqrt(var + self.epsilon)).astype(self.dtype)
+
+
+def dropout(x: Float[Array, "b h w c"], rate: float, seeds: UInt32[Array, " b"] | None, layer: int) -> Array:
+    """Each image's features dropped, by its own seed and the layer's number; seeds None: none are.
+
+    So what is dropped depends on neither the batch around an image nor on how that is divided over devices.
+    """
+    if seeds is None or not rate:
+        return x
+
+    def kept(seed: Array) -> Array:
+        return jax.random.bernoulli(jax.random.fold_in(jax.random.key(seed), layer), 1 - rate, x.shape[1:])
+
+    return jnp.where(jax.vmap(kept)(seeds), x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
 
 
 class PReLU(nn.Module):

@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from srgan_jax.models.layers import (
     DEFAULT_INIT,
-    NORMS,
     PRELUS,
     Conv,
     Layer,
@@ -20,6 +19,7 @@ from srgan_jax.ops.bicubic import upscale
 from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 
 STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # the pixel shuffles that make up each scale
+NORMS = ("batch", "none")  # with no others are tiles of a picture what the whole is
 OUTPUTS = ("none", "tanh")
 SKIPS = ("none", "bicubic")
 
@@ -91,6 +91,8 @@ class SRResNet(nn.Module):
         check_choice("prelu", self.prelu, PRELUS)
         check_choice("output", self.output, OUTPUTS)
         check_choice("skip", self.skip, SKIPS)
+        if self.first_kernel % 2 == 0 or self.last_kernel % 2 == 0:
+            raise ValueError(f"kernels are {self.first_kernel} and {self.last_kernel}; they must be odd")
         super().__post_init__()
 
     @nn.compact

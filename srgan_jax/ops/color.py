@@ -13,6 +13,20 @@ def rgb_to_y(rgb: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
     return 16.0 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255.0
 
 
+def luma(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
+    """BT.601's weighted mean in full range, that of JPEG and of grey pictures: of levels, 0..255."""
+    return rgb @ jnp.array([0.299, 0.587, 0.114])
+
+
+def edges(grey: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
+    """From levels to levels: white less half of Sobel's gradient, so that a hard edge is black."""
+    x = jnp.pad(grey, [(0, 0)] * (grey.ndim - 2) + [(1, 1)] * 2, mode="symmetric")
+    rows = x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]  # smoothed along the other axis
+    columns = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    across, down = rows[..., 2:] - rows[..., :-2], columns[..., 2:, :] - columns[..., :-2, :]
+    return 255 - jnp.minimum(jnp.sqrt(across**2 + down**2) / 2, 255)
+
+
 def signed_to_uint8(x: Float[Array, "*n"]) -> UInt8[Array, "*n"]:
     """[-1, 1] to levels, rounded; what lies outside is clipped."""
     return jnp.clip(jnp.floor((x + 1) * 127.5 + 0.5), 0, 255).astype(jnp.uint8)

@@ -78,7 +78,7 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
 
     @jax.jit
     def norms(fed: Any, step: int, d: TrainState, paper_params: Any, own_params: Any, variables: Any) -> jax.Array:
-        lr, hr = prepare(feed.crops(fed, 0, jnp.asarray(step))[0], scale=config.scale, boundary=config.data.boundary)
+        lr, hr = prepare(feed.crops(fed, 0, jnp.asarray(step))[0], scale=config.scale, data=config.data)
         sr = generator.network.apply(variables, lr, train=False) if generator else 2 * upscale(lr, config.scale) - 1
 
         def content(vgg: VGG, params: Any, scale: float, channels: str) -> Any:

@@ -27,10 +27,9 @@ def guarded(update: Update) -> Update:
         new, metrics = update(state, feature_params, batch, key)
         finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
 
-        def keep(player: Any, before: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), player, before).replace(step=player.step)
-
-        new = GanState(keep(new.g, state.g), None if new.d is None else keep(new.d, state.d))
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        g = kept.g.replace(step=new.g.step)
+        new = kept.replace(g=g, d=None if new.d is None else kept.d.replace(step=new.d.step))
         metrics = {name: jnp.where(finite, value, 0) for name, value in metrics.items()}
         return new, metrics | {SKIPPED: 1 - finite.astype(jnp.int32)}
 

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from srgan_jax.data.feed import make_feed
-from srgan_jax.data.sources import Source
+from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start

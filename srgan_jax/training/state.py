@@ -10,6 +10,8 @@ from flax import struct
 from flax.training import train_state
 from ml_collections import ConfigDict
 
+from srgan_jax.training.pool import Pool, empty
+
 INIT, AUGMENT = 0, 3  # purposes of the seed's random streams; 1 and 2 are the order and place of crops
 
 
@@ -33,6 +35,7 @@ class GanState(struct.PyTreeNode):
 
     g: TrainState
     d: TrainState | None
+    pool: Pool | None = None  # of config.discriminator.pool
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
@@ -40,6 +43,9 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     o = config.optimizer
     if o.schedule == "step":
         base = optax.piecewise_constant_schedule(o.learning_rate, dict.fromkeys(o.boundaries, o.factor))
+    elif o.schedule == "linear":
+        begin = o.boundaries[0] if o.boundaries else 0
+        base = optax.linear_schedule(o.learning_rate, 0.0, config.steps - begin, begin)
     elif o.schedule == "cosine":
         base = optax.cosine_decay_schedule(o.learning_rate, config.steps)
     else:
@@ -63,7 +69,7 @@ def optimizers(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.
 def with_optimizer(state: GanState, config: ConfigDict) -> GanState:
     """The same state going on with the config's rate."""
     for_g, for_d = optimizers(config)
-    return GanState(state.g.replace(tx=for_g), state.d and state.d.replace(tx=for_d))
+    return state.replace(g=state.g.replace(tx=for_g), d=state.d and state.d.replace(tx=for_d))
 
 
 def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Module | None) -> GanState:
@@ -72,10 +78,14 @@ def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Mod
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), INIT))
 
     def player(
-        network: nn.Module, key: jax.Array, side: int, optimizer: optax.GradientTransformation, ema: bool
+        network: nn.Module,
+        key: jax.Array,
+        shape: tuple[int, int, int],
+        optimizer: optax.GradientTransformation,
+        ema: bool,
     ) -> TrainState:
         init = jax.jit(network.init, static_argnames="train")
-        variables = init(key, jnp.zeros((1, side, side, 3)), train=False)
+        variables = init(key, jnp.zeros((1, *shape)), train=False)
         state = TrainState.create(
             apply_fn=network.apply,
             params=variables["params"],
@@ -86,7 +96,11 @@ def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Mod
         )
         return state.replace(step=jnp.zeros((), jnp.int32))
 
-    g = player(generator, key_g, config.data.crop // config.scale, for_g, config.ema > 0)
+    side, crop = config.data.crop // config.scale, config.data.crop
+    g = player(generator, key_g, (side, side, 3), for_g, config.ema > 0)
     if discriminator is None:
         return GanState(g, None)
-    return GanState(g, player(discriminator, key_d, config.data.crop, for_d, False))
+    channels = 6 if config.discriminator.conditional else 3
+    d = player(discriminator, key_d, (crop, crop, channels), for_d, False)
+    size = config.discriminator.pool
+    return GanState(g, d, empty(size, crop, channels) if size else None)

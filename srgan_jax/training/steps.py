@@ -1,6 +1,7 @@
 """The whole update: discriminator, generator, averages. Pure, and ignorant of devices but for the axis of means."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +13,13 @@ from ml_collections import ConfigDict
 from srgan_jax import losses
 from srgan_jax.data import prepare
 from srgan_jax.models.vgg import VGG
+from srgan_jax.ops.bicubic import upscale
 from srgan_jax.ops.color import colour_drift
+from srgan_jax.training.pool import through
 from srgan_jax.training.state import GanState, TrainState, learning_rate
 
 Metrics = dict[str, Array]
+JITTER, NOISE, POOL = 2, 3, 4  # purposes of an update's random streams; those without a number are older
 GRADIENT = "_grad_norm"  # g/TERM_grad_norm: of weight * term, at the generator's output
 Update = Callable[[GanState, Any, dict[str, Array], Array], tuple[GanState, Metrics]]
 
@@ -23,32 +27,43 @@ Update = Callable[[GanState, Any, dict[str, Array], Array], tuple[GanState, Metr
 class Crops(NamedTuple):
     """What one forward pass takes; or several of it, stacked, one for each part that gradients are summed over."""
 
-    lr: Array  # [b, l, l, 3], [0, 1]
+    lr: Array  # [b, l, l, 3], [0, 1]: the generator's input, whatever that is
     hr: Array  # [b, s, s, 3], [-1, 1]
+    condition: Array  # [b, s, s, 3], the input at HR's size in [-1, 1]; [b, s, s, 0] where D does not see it
     mix: Array  # [b], uniform in [0, 1): for wgan-gp
+    seeds: Array  # uint32[b]: of the generator's noise
+    position: Array  # int32[b]: place in the global batch
 
 
-def forward(player: TrainState, params: Any, images: Array, stats: Any = None) -> tuple[Array, Any]:
+def forward(player: TrainState, params: Any, images: Array, stats: Any = None, **noise: Array) -> tuple[Array, Any]:
     """(output, new running statistics) in training mode, where BatchNorm uses the batch's own statistics."""
     variables = {"params": params, "batch_stats": player.batch_stats if stats is None else stats}
-    out, changed = player.apply_fn(variables, images, train=True, mutable=["batch_stats"])
+    out, changed = player.apply_fn(variables, images, train=True, mutable=["batch_stats"], **noise)
     return out, changed.get("batch_stats", {})
 
 
+def beside(crops: Crops, images: Array) -> Array:
+    """What D sees of HR or of G's output: after the condition, if it sees one."""
+    return jnp.concatenate([crops.condition, images], axis=-1)
+
+
 def discriminator_gradient(
-    config: ConfigDict, d: TrainState, stats: Any, sr: Array, crops: Crops, axis_name: str | None
+    config: ConfigDict, d: TrainState, stats: Any, generated: Array, crops: Crops, axis_name: str | None
 ) -> tuple[Any, tuple[Any, Metrics]]:
-    """(new running statistics, (gradient, figures)) of D on real and generated images, apart as in the paper."""
-    adversarial = config.loss.adversarial
+    """(new running statistics, (gradient, figures)) of D on real and generated images, apart as in the paper.
+
+    generated: with the condition, as `beside` puts them.
+    """
+    adversarial, hr = config.loss.adversarial, beside(crops, crops.hr)
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Any, Array, Array]]:
-        real, after = forward(d, params, crops.hr, stats)
-        fake, after = forward(d, params, sr, after)
+        real, after = forward(d, params, hr, stats)
+        fake, after = forward(d, params, generated, after)
         loss = losses.discriminator_adversarial(adversarial.kind, real, fake, axis_name)
         if adversarial.kind == "wgan-gp":
-            penalty = losses.gradient_penalty(lambda x: forward(d, params, x)[0], crops.hr, sr, crops.mix)
+            penalty = losses.gradient_penalty(lambda x: forward(d, params, x)[0], hr, generated, crops.mix)
             loss += adversarial.gradient_penalty * penalty
-        return loss, (after, real, fake)
+        return config.discriminator.loss_weight * loss, (after, real, fake)
 
     (loss, (after, real, fake)), grads = jax.value_and_grad(loss_fn, has_aux=True)(d.params)
     verdict = losses.discriminator_verdict(adversarial.kind, real, fake, axis_name)
@@ -58,7 +73,8 @@ def discriminator_gradient(
 def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = None) -> Update:
     """update(state, feature_params, batch, key) -> (state, metrics).
 
-    batch["hr"]: uint8[k, b, crop, crop, 3], k = D's updates per generator update, each on its own crops.
+    batch["hr"]: uint8[k, b, crop, crop, c], k = D's updates per generator update, each on its own crops; c is 3, or 6
+    of pairs, the input before HR.
     batch["position"]: int32[b], each crop's place in the global batch.
     axis_name: under pmap and shard_map, the axis over which the batch is divided and means are taken.
     """
@@ -78,45 +94,56 @@ def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = Non
         return stats, (grads, *jax.lax.pmean(tree[1:], axis_name))
 
     def update(state: GanState, feature_params: Any, batch: dict[str, Array], key: Array) -> tuple[GanState, Metrics]:
-        g, d = state.g, state.d
+        g, d, pool = state.g, state.d, state.pool
         metrics: Metrics = {}
 
-        def generate(lr: Array, stats: Any) -> tuple[Array, Callable, Any]:
-            return jax.vjp(lambda params: forward(g, params, lr, stats), g.params, has_aux=True)
+        def provide(params: Any, crops: Crops, stats: Any = None) -> tuple[Array, Any]:
+            noise = {"noise": crops.seeds} if config.generator.dropout else {}
+            return forward(g, params, crops.lr, stats, **noise)
+
+        def generate(crops: Crops, stats: Any) -> tuple[Array, Callable, Any]:
+            return jax.vjp(lambda params: provide(params, crops, stats), g.params, has_aux=True)
 
         for i in range(len(batch["hr"])):  # before the last, G only provides
             parts = _crops(config, batch, i, key)
             # In one part the generator's one forward serves both: D learns from it, G's gradient goes back through it.
-            made = generate(parts.lr[0], g.batch_stats) if single and i == len(batch["hr"]) - 1 else None
+            first, last = jax.tree.map(lambda x: x[0], parts), i == len(batch["hr"]) - 1
+            made = generate(first, g.batch_stats) if single and last else None
             if d is None:
                 continue
 
             def d_part(
-                stats: Any, crops: Crops, d: TrainState = d, made: Any = made
-            ) -> tuple[Any, tuple[Any, Metrics]]:
-                sr = made[0] if made else forward(g, g.params, crops.lr)[0]
-                return discriminator_gradient(config, d, stats, sr, crops, axis_name)
+                carry: tuple[Any, Any], crops: Crops, d: TrainState = d, made: Any = made, i: int = i
+            ) -> tuple[tuple[Any, Any], tuple[Any, Metrics]]:
+                stats, pool = carry
+                generated = beside(crops, made[0] if made else provide(g.params, crops)[0])
+                if pool is not None:
+                    draw = jax.random.fold_in(jax.random.fold_in(key, i), POOL)
+                    generated, pool = through(pool, generated, crops.position, draw, axis_name)
+                stats, tree = discriminator_gradient(config, d, stats, generated, crops, axis_name)
+                return (stats, pool), tree
 
-            stats, (grads, metrics) = across(*_over(d_part, d.batch_stats, parts))
+            (stats, pool), tree = _over(d_part, (d.batch_stats, pool), parts)
+            stats, (grads, metrics) = across(stats, tree)
             metrics["d/grad_norm"] = optax.tree.norm(grads)
             d = d.apply_gradients(grads=grads, batch_stats=stats)
 
         def phi(images: Array) -> Array:
             return vgg.apply({"params": feature_params}, images)  # type: ignore[union-attr, return-value]
 
-        def logits(images: Array) -> Array:
-            return forward(d, d.params, images)[0]  # type: ignore[arg-type, union-attr]
+        def logits(crops: Crops, images: Array) -> Array:
+            return forward(d, d.params, beside(crops, images))[0]  # type: ignore[arg-type, union-attr]
 
         relativistic = config.loss.adversarial.kind == "relativistic" and d is not None
 
         def g_part(stats: Any, crops: Crops) -> tuple[Any, tuple[Any, Metrics, Metrics]]:
-            sr, backward, stats = made or generate(crops.lr, stats)
+            sr, backward, stats = made or generate(crops, stats)
             terms = losses.generator_terms(
                 crops.hr,
                 config_loss=config.loss,
                 features=phi if vgg else None,
-                fake_logits=logits if d else None,
-                real_logits=logits(crops.hr) if relativistic else None,
+                fake_logits=partial(logits, crops) if d else None,
+                real_logits=logits(crops, crops.hr) if relativistic else None,
                 axis_name=axis_name,
             )
             values, gradients = {}, {}  # of each term at G's output, so that its part in the whole can be seen
@@ -138,7 +165,7 @@ def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = Non
         g = g.apply_gradients(grads=grads, batch_stats=stats)
         if g.ema_params is not None:
             g = g.replace(ema_params=optax.incremental_update(g.params, g.ema_params, 1 - config.ema))
-        return GanState(g, d), metrics
+        return GanState(g, d, pool), metrics
 
     return update
 
@@ -148,14 +175,25 @@ def _crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> C
 
     A part takes every accumulate-th crop: the same ones on any number of devices, and as many of each device's own.
     """
-    key_augment, key_mix = jax.random.split(jax.random.fold_in(key, i))
+    key = jax.random.fold_in(key, i)
+    key_augment, key_mix = jax.random.split(key)
     hr, position = batch["hr"][i], batch["position"]
+    if config.data.jitter:
+        hr = prepare.jitter(hr, config.data.jitter, position, jax.random.fold_in(key, JITTER))
     if config.data.augment:
-        hr = prepare.augment(hr, position, key_augment)
-    lr, hr = prepare.prepare(hr, scale=config.scale, boundary=config.data.boundary)
-    mix = jax.vmap(lambda place: jax.random.uniform(jax.random.fold_in(key_mix, place)))(position)
+        hr = prepare.augment(hr, position, key_augment, config.data.turn)
+    lr, hr = prepare.prepare(hr, scale=config.scale, data=config.data)
+    condition = hr[..., :0]
+    if config.discriminator.conditional:
+        condition = 2 * (lr if config.scale == 1 else upscale(lr, config.scale)) - 1
+
+    def draw(sample: Callable, key: Array) -> Array:
+        return jax.vmap(lambda place: sample(jax.random.fold_in(key, place)))(position)
+
+    seeds = draw(jax.random.bits, jax.random.fold_in(key, NOISE))
+    crops = Crops(lr, hr, condition, draw(jax.random.uniform, key_mix), seeds, position)
     parts = config.parallel.accumulate
-    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), Crops(lr, hr, mix))
+    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), crops)
 
 
 def _over(function: Callable, stats: Any, parts: Crops) -> tuple[Any, Any]:
@@ -175,7 +213,7 @@ def _over(function: Callable, stats: Any, parts: Crops) -> tuple[Any, Any]:
         for j in range(count):
             # what the next part waits for, so that the memory of this one is free by then: XLA:CPU heeds no barrier
             done = 0 * jnp.ravel(jax.tree.leaves(carry[1])[0])[0]
-            part = jax.tree.map(lambda x: x[j] + done, parts)  # noqa: B023
+            part = jax.tree.map(lambda x: x[j] + done.astype(x.dtype), parts)  # noqa: B023
             carry, _ = add(carry, part)
     else:
         carry, _ = jax.lax.scan(add, carry, parts)

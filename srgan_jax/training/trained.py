@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
-from srgan_jax.models.build import build_generator
+from srgan_jax.models.build import build_generator, generator_shapes
 from srgan_jax.training.saved_step import Damaged, layout, metric, read_records, read_state, saved_steps
 from srgan_jax.weights.builtin import located
 from srgan_jax.weights.generator_file import is_generator_file, read_config, read_variables
@@ -71,7 +71,7 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
     candidates = {"best": steps, "latest": steps[:1]}.get(which) or [int(which)]
     step = steps[0]
     network = build_generator(config)
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jax.numpy.zeros((1, 8, 8, 3)), train=False))
+    shapes = generator_shapes(network)
     wanted = {"params": shapes["params"]} | {k: v for k, v in shapes.items() if k == "batch_stats"}
     if config.ema:
         wanted["ema_params"] = shapes["params"]

@@ -10,7 +10,7 @@ import pytest
 from configs import tiny
 from srgan_jax.data import device_pipeline, host_pipeline, prepare
 from srgan_jax.data.feed import choose, make_feed
-from srgan_jax.data.sources import Source
+from srgan_jax.data.source import Source
 from srgan_jax.ops.bicubic import imresize
 
 SIZES = [(40, 64), (33, 47), (16, 16), (100, 20), (64, 64)]

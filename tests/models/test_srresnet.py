@@ -69,7 +69,7 @@ def test_unknown_value_is_refused(field, value):
 
 def test_even_kernel_is_refused():
     with pytest.raises(ValueError, match="odd"):
-        Conv(4, 8, name="conv")
+        tiny(last_kernel=8)
 
 
 def test_bfloat16_keeps_parameters_statistics_and_output_in_float32():
