@@ -20,9 +20,7 @@ def get_config() -> ConfigDict:
     c.data.source = "bundled"  # bundled | folder | tfds
     c.data.path = ""  # folder: where the photographs are; tfds: its data_dir ("" = tfds's own default)
     c.data.name = ""  # tfds: builder and config, e.g. div2k/bicubic_x4
-    c.data.input = (
-        "lr"  # what G sees: lr | at scale 1 upscaled (HR shrunken, enlarged again) | grey | edges | pair (given)
-    )
+    c.data.input = "lr"  # what G sees: lr | at scale 1: upscaled (HR shrunken, enlarged again) | grey | edges | pair
     c.data.shrink = 4  # upscaled: so many times
     c.data.target = ""  # pair: folder: what path's pictures are to become ("" = right halves of them); tfds: a feature
     c.data.direction = "AtoB"  # pair, side by side: the input is the left half | BtoA: the right
@@ -51,9 +49,7 @@ def get_config() -> ConfigDict:
     c.generator.skip = "none"  # none | bicubic: the network adds to a bicubic enlargement
     c.generator.levels = 8  # unet: halvings of the picture; its sides are multiples of 2**levels (8: 256, 7: 128)
     c.generator.dropout = 0.0  # unet, resnet: share of features dropped while training, G's noise (pix2pix: 0.5)
-    c.generator.inference_norm = (
-        "running"  # unet, resnet with norm batch, in use: running | batch (pix2pix: the picture's own)
-    )
+    c.generator.inference_norm = "running"  # unet, resnet, norm batch: statistics in use: running | batch (its own)
     c.generator.first_kernel = 9
     c.generator.last_kernel = 9
     c.generator.icnr = True  # start pixel shuffle as nearest neighbour: no checkerboard
@@ -96,9 +92,7 @@ def get_config() -> ConfigDict:
     c.optimizer.b1 = 0.9
     c.optimizer.b2 = 0.999
     c.optimizer.eps = 1e-8
-    c.optimizer.schedule = (
-        "constant"  # constant | step (times factor at each boundary) | cosine, linear (to 0 at steps)
-    )
+    c.optimizer.schedule = "constant"  # constant | step (times factor at boundaries) | cosine, linear (to 0 at steps)
     c.optimizer.boundaries = ()  # step: at these updates; linear: falls from the one given on (none: from 0)
     c.optimizer.factor = 0.1
     c.optimizer.warmup = 0  # updates over which the rate rises linearly from 0

@@ -122,7 +122,7 @@ def test_check_is_part_of_load():
 
 @pytest.mark.parametrize("field", config.CHOICES)
 def test_check_refuses_an_unknown_choice(field):
-    value = 5 if field == "scale" else "other"
+    value = 5 if field in ("scale", "discriminator.patch") else "other"
     message = refusal(config.check, changed(**{field.replace(".", "__"): value}))
     assert message.startswith(f"config.{field}={value!r}: must be one of ")
     assert all(str(choice) in message for choice in config.CHOICES[field])

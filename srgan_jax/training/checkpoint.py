@@ -124,6 +124,7 @@ class Checkpoints:
         finally:
             if self.manager:
                 self.manager.close()
+                remove_unfinished(self.folder)  # of a failed save, whose writers have come to an end only now
         if self.failures and not failing:
             raise UserError(f"{self.folder}: the last save failed ({self.failure}); {self._advice()}")
 

@@ -1,12 +1,13 @@
 """Earlier outputs of the generator, for a discriminator that shall not forget them (Shrivastava et al. 2017)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float, Int, Key
 
 
-class Pool(struct.PyTreeNode):
+class Pool(NamedTuple):
     """images: what D was to see, in [-1, 1]; the first `filled` of them are there."""
 
     images: Float[Array, "n s s c"]

@@ -193,7 +193,7 @@ def _crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> C
     seeds = draw(jax.random.bits, jax.random.fold_in(key, NOISE))
     crops = Crops(lr, hr, condition, draw(jax.random.uniform, key_mix), seeds, position)
     parts = config.parallel.accumulate
-    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), crops)
+    return jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), crops)
 
 
 def _over(function: Callable, stats: Any, parts: Crops) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import tiny
+from configs import base, tiny
 from srgan_jax.data import device_pipeline, host_pipeline, prepare
 from srgan_jax.data.feed import choose, make_feed
 from srgan_jax.data.source import Source
@@ -185,8 +185,10 @@ def test_augment_turns_each_image_by_key_and_position_alone():
 
 @pytest.mark.parametrize("boundary", ["symmetric", "clamp"])
 def test_prepare_makes_the_lr_that_a_file_would_hold(boundary):
+    data = base.get_config().data
+    data.boundary = boundary
     hr = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
-    lr, signed = jax.jit(lambda x: prepare.prepare(x, scale=4, boundary=boundary))(hr)
+    lr, signed = jax.jit(lambda x: prepare.prepare(x, scale=4, data=data))(hr)
     for one, image in zip(lr, hr, strict=True):
         np.testing.assert_allclose(one * 255, imresize(image, scale=0.25, boundary=boundary), atol=1e-4)
     np.testing.assert_allclose(signed, hr / 127.5 - 1, atol=1e-6)

@@ -74,5 +74,5 @@ def test_inference_uses_running_statistics():
 
 def test_norm_none_has_no_statistics_and_other_norms_are_refused():
     assert set(init(tiny(norm="none"), images(16))) == {"params"}
-    with pytest.raises(ValueError, match="norm is 'spectral'; choose one of 'batch', 'none'"):
+    with pytest.raises(ValueError, match="norm is 'spectral'; choose one of 'batch', 'instance', 'none'"):
         tiny(norm="spectral")
