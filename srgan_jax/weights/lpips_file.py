@@ -12,6 +12,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.lpips import LPIPS, TRUNKS
 from srgan_jax.provenance import digest_tree
 from srgan_jax.weights.fetch import cache_dir
+from srgan_jax.weights.fill import fill
 from srgan_jax.weights.tensors import Tensors, expand, read_metadata, read_tensors
 
 # digest_tree of the parameters. Figures compare with other people's only if made with these; no format protects them.
@@ -76,24 +77,10 @@ def fit(network: str, tensors: Tensors, where: str, names: Mapping[str, str]) ->
     Raises:
       UserError: an array is missing or of another shape, or they are not the published ones.
     """
-
-    def pick(path: Any, wanted: jax.ShapeDtypeStruct) -> np.ndarray:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        name = names.get(name, name)
-        if name not in tensors:
-            raise UserError(f"{where}: holds no {name}, so not LPIPS of {network}; convert the right file")
-        array = np.squeeze(tensors[name])  # heads elsewhere are 1x1 convolutions
-        if array.shape != wanted.shape or not np.issubdtype(array.dtype, np.floating):
-            found = f"{array.dtype}{list(array.shape)}"
-            raise UserError(
-                f"{where}: {name} is {found}, LPIPS of {network} has float32{list(wanted.shape)}; "
-                "convert the right file"
-            )
-        return array.astype(np.float32)
-
     picture = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     shapes = jax.eval_shape(LPIPS(network).init, jax.random.key(0), picture, picture)["params"]
-    params = jax.tree_util.tree_map_with_path(pick, shapes)
+    squeezed = {name: np.squeeze(array) for name, array in tensors.items()}  # heads elsewhere are 1x1 convolutions
+    params = fill(shapes, squeezed, names, where, f"LPIPS of {network}")
     if digest_tree(params) != PUBLISHED[network]:
         raise UserError(f"{where}: not the published weights of LPIPS v0.1 of {network}; fetch or convert them again")
     return params

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from torch_networks import import_torchvision
 
 import srgan_jax
 from srgan_jax.data.images import list_images, read_image
@@ -48,11 +49,7 @@ def original(weights):
     """The lpips package's network with the same trunk; the heads are those that it brings along."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torchvision's old arguments
-        try:
-            import torchvision  # noqa: F401
-        except RuntimeError:  # its own operators, which no network here has, were built for another kind of torch
-            for name in ("nms", "qnms"):
-                torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+        import_torchvision()
         import lpips
 
         network = lpips.LPIPS(net=weights.network, pnet_rand=True, verbose=False)
