@@ -10,7 +10,7 @@ from configs import pix2pix
 
 def get_config() -> ConfigDict:
     c = pix2pix.get_config()
-    c.steps = 2000
+    c.steps = 1000
     c.batch_size = 8
     c.data.pipeline = "device"
     c.data.input = "grey"
@@ -23,9 +23,9 @@ def get_config() -> ConfigDict:
     c.discriminator.features = 32
     c.discriminator.patch = 34
     c.discriminator.norm = "instance"
-    c.optimizer.boundaries = (1000,)
+    c.optimizer.boundaries = (500,)
     c.log.every = 100
-    c.checkpoint.every = 500
-    c.validation.every = 500
+    c.checkpoint.every = 250
+    c.validation.every = 250
     c.validation.crop = 0
     return c

@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "write a grid's report again",
     "compare": "write a page to compare pictures, or what several networks make of one",
     "upscale": "enlarge a picture, or a folder of them, by a trained network",
+    "translate": "make other pictures of pictures, by a network trained from image to image",
     "serve": "a page in the browser to enlarge pictures",
     "convert": "bring weights from elsewhere into the form that is used here, or a network out of it",
     "export": "write a trained network as StableHLO, ONNX or one small file of weights",

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from srgan_jax.errors import printable
+from srgan_jax.errors import UserError, printable
 from srgan_jax.inference.export import SHAPES, export
 from srgan_jax.inference.export_formats import FORMATS
 from srgan_jax.training.trained import load_generator
@@ -23,6 +23,10 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     generator = load_generator(args.checkpoint, field="--checkpoint", which=args.which)
+    if generator.config.scale == 1:
+        raise UserError(
+            f"--checkpoint={args.checkpoint}: image to image is not exported; srgan translate takes the run"
+        )
     written = export(
         generator.network,
         generator.variables,

@@ -154,6 +154,8 @@ def make_enlarger(
     Raises:
       UserError: more devices than there are, or tiles that are all halo.
     """
+    if network.scale == 1:
+        raise UserError("the network is one from image to image, which enlarges nothing; use srgan translate")
     there = jax.local_devices()
     if not 1 <= devices <= len(there):
         raise UserError(f"devices={devices}: this machine has {len(there)}; give a number from 1 to that")

@@ -1,8 +1,9 @@
-"""Luma and value ranges. Levels are 0..255, unit is [0, 1], signed is [-1, 1]."""
+"""Luma and value ranges. Levels are 0..255 (or 65535), unit is [0, 1], signed is [-1, 1]."""
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num, UInt8
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num, UInt
 
 
 def rgb_to_y(rgb: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
@@ -27,9 +28,10 @@ def edges(grey: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
     return 255 - jnp.minimum(jnp.sqrt(across**2 + down**2) / 2, 255)
 
 
-def signed_to_uint8(x: Float[Array, "*n"]) -> UInt8[Array, "*n"]:
-    """[-1, 1] to levels, rounded; what lies outside is clipped."""
-    return jnp.clip(jnp.floor((x + 1) * 127.5 + 0.5), 0, 255).astype(jnp.uint8)
+def signed_to_levels(x: Float[Array, "*n"], dtype: DTypeLike = jnp.uint8) -> UInt[Array, "*n"]:
+    """[-1, 1] to levels of 8 or 16 bits, rounded; what lies outside is clipped."""
+    top = jnp.iinfo(dtype).max
+    return jnp.clip(jnp.floor((x + 1) * (top / 2) + 0.5), 0, top).astype(dtype)
 
 
 def colour_drift(sr: Float[Array, "b h w 3"], hr: Float[Array, "b h w 3"], side: int = 16) -> Float[Array, ""]:

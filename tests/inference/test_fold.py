@@ -9,7 +9,7 @@ from srgan_jax.inference.fold import fold
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.srresnet import SRResNet
-from srgan_jax.ops.color import signed_to_uint8
+from srgan_jax.ops.color import signed_to_levels
 
 
 def trained(network, lr):
@@ -51,6 +51,6 @@ def test_upscale_follows_the_variables_it_is_given(lr):
     second = jax.tree.map(lambda x: 1.1 * x, first)
     upscale = make_upscale(network)
     for variables in (first, second):
-        expected = signed_to_uint8(network.apply(variables, lr[None] / np.float32(255), False)[0])
+        expected = signed_to_levels(network.apply(variables, lr[None] / np.float32(255), False)[0])
         difference = np.abs(upscale(variables, lr).astype(int) - np.asarray(expected, int))
         assert difference.max() <= 1 and (difference > 0).mean() < 0.01

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.ops.color import colour_drift, rgb_to_y, signed_to_uint8
+from srgan_jax.ops.color import colour_drift, rgb_to_y, signed_to_levels
 
 
 def test_y_of_known_colours():
@@ -24,12 +24,12 @@ def test_y_is_linear():
 def test_every_level_survives_the_signed_range():
     all_levels = np.arange(256, dtype=np.uint8)
     signed = jnp.asarray(all_levels, jnp.float32) / 127.5 - 1
-    np.testing.assert_array_equal(signed_to_uint8(signed), all_levels)
+    np.testing.assert_array_equal(signed_to_levels(signed), all_levels)
 
 
 def test_signed_values_are_rounded_and_clipped():
     x = jnp.array([-5.0, -1.0, -1 + 0.49 / 127.5, -1 + 0.51 / 127.5, 0.0, 1.0, 7.0])
-    out = signed_to_uint8(x)
+    out = signed_to_levels(x)
     assert out.dtype == jnp.uint8
     np.testing.assert_array_equal(out, [0, 0, 0, 1, 128, 255, 255])
 

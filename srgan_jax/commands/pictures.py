@@ -1,0 +1,198 @@
+"""Files, folders and patterns of pictures through a network, one after another: what upscale and translate share."""
+
+import argparse
+import glob
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from srgan_jax.commands.progress import Progress
+from srgan_jax.data.images import BrokenImage, list_images
+from srgan_jax.errors import UserError
+from srgan_jax.inference.enlarge import of_memory
+from srgan_jax.inference.image_io import FORMATS, MAX_PIXELS, Picture, check_output, open_picture, write_picture
+
+
+class Made(NamedTuple):
+    """What becomes of a picture: `like` has channels, dtype and metadata; bands are computed as they are asked for."""
+
+    height: int
+    width: int
+    like: Picture
+    bands: Iterator[np.ndarray]
+
+
+Make = Callable[[Picture, Callable[[int, int], None]], Made]
+
+
+def arguments(prog: str, description: str | None, example: str) -> argparse.ArgumentParser:
+    """The options that such commands have in common."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    add = parser.add_argument
+    add(
+        "-i",
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        help="pictures, folders of them, or patterns such as 'a/*.jpg'",
+    )
+    add("-o", "--output", required=True, type=Path, help=f"a file ({' '.join(FORMATS)}), or a folder")
+    add("--which", choices=["best", "latest"], default="best", help="checkpoint of a run")
+    add("--suffix", default="", help=f"between name and ending of what is written to a folder, such as {example}")
+    add("--ext", default="png", help="ending of what is written to a folder (default png); auto: the picture's own")
+    add("--format-options", type=options, default={}, metavar="NAME=VALUE,...", help="such as Q=90 for .jpg")
+    add("--overwrite", action="store_true", help="replace pictures that are there")
+    add("--first-frame", action="store_true", help="take the first of an animation, or of several pages")
+    add("--max-pixels", type=positive, default=MAX_PIXELS, help=f"larger pictures are refused (default {MAX_PIXELS})")
+    return parser
+
+
+def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
+    """Every picture of `args` (arguments') through what `load` gives, which is called once all is checked: exit code.
+
+    Raises:
+      UserError: there is nothing to do, or the output does not fit the input.
+    """
+    jobs = plan(args.input, args.output, args.suffix, args.ext)
+    made = {os.path.realpath(target): source for source, target in jobs.items()}
+    clash = {source for source in jobs if os.path.realpath(source) in made}
+    if args.overwrite and clash or any(made.get(os.path.realpath(source)) == source for source in clash):
+        raise UserError(f"-o: {args.output}: would replace {min(clash)}, which -i reads; choose another place")
+    if args.output in jobs.values() and not args.overwrite and args.output.exists():
+        raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
+    make = load()
+
+    count = {"done": 0, "skipped": 0, "failed": 0}
+    progress = Progress(len(jobs))
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        for source, target in jobs.items():
+            progress.next(str(source))
+            record = {"input": str(source), "output": str(target)}
+            if source in clash:
+                record |= {"status": "skipped", "error": f"it is what {made[os.path.realpath(source)]} becomes"}
+            elif target.exists() and not args.overwrite:
+                record |= {"status": "skipped", "error": "the output is there already; --overwrite replaces it"}
+            else:
+                record |= attempt(make, source, target, args, progress)
+            count[record["status"]] += 1
+            progress.say(json.dumps(record), record)
+    except KeyboardInterrupt as stopped:
+        progress.close()
+        print(f"stopped after {sum(count.values())} of {len(jobs)}; the same command goes on", file=sys.stderr)
+        return 128 + (stopped.args or (signal.SIGINT,))[0]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if len(jobs) > 1:
+        print(", ".join(f"{number} {status}" for status, number in count.items()), file=sys.stderr)
+    return (2 if count["failed"] == len(jobs) else 1) if count["failed"] else 0
+
+
+def interrupt(number: int, frame: Any) -> None:
+    """What Ctrl-C does, so that what is half written goes away."""
+    raise KeyboardInterrupt(number)
+
+
+def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """What there is to say of one picture, which may be that it failed."""
+    began = time.monotonic()
+    try:
+        picture = open_picture(source, max_pixels=args.max_pixels, first_frame=args.first_frame)
+        made = make(picture, progress.tiles)
+        height, width = made.height, made.width
+        kind = {"channels": made.like.channels, "dtype": made.like.dtype, "options": args.format_options}
+        check_output(target, height=height, width=width, **kind)
+        write_picture(target, made.bands, height=height, width=width, like=made.like, options=args.format_options)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not of_memory(error):
+            return {"status": "failed", "error": f"jax: {' '.join(str(error).split())[:200]}"}
+        return {
+            "status": "failed",
+            "error": "needs more memory than there is; give a smaller picture or --tile, or write PNG",
+        }
+    except (BrokenImage, UserError) as error:
+        return {"status": "failed", "error": str(error)}
+    except OSError as error:
+        return {"status": "failed", "error": f"{error.strerror or error}"}
+    seconds = round(time.monotonic() - began, 3)
+    return {
+        "status": "done",
+        "size": [picture.width, picture.height],
+        "output_size": [made.width, made.height],
+        "seconds": seconds,
+    }
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not natural(text):
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def options(text: str) -> Mapping[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and value for name, _, value in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r}: give NAME=VALUE, several with commas between them")
+    return {name: value for name, _, value in pairs}
+
+
+def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, Path]:
+    """Which file becomes which. Where two differ only in their ending all keep it: a.jpg.png and a.png.png.
+
+    Raises:
+      UserError: no such input, a folder without images, or an output that does not fit.
+    """
+    if os.sep in suffix:
+        raise UserError(f"--suffix={suffix}: a part of a name, without {os.sep}")
+    below = output.resolve()
+    sources: dict[Path, Path] = {}  # each once, with its name below the output folder
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found = {image: image.relative_to(path) for image in list_images(path)}
+            if path.resolve() in below.parents:  # then what an earlier call wrote is there too
+                found = {image: name for image, name in found.items() if below not in image.resolve().parents}
+        elif os.path.lexists(path):
+            found = {path: Path(path.name)}
+        else:
+            found = {Path(match): Path(Path(match).name) for match in sorted(glob.glob(text, recursive=True))}
+            found = {match: name for match, name in found.items() if not match.is_dir()}
+        if not found:
+            raise UserError(f"-i: {text}: " + ("holds no image" if path.is_dir() else "no such file or folder"))
+        sources |= found
+    if output.suffix.lower() in FORMATS and not output.is_dir():
+        if len(sources) > 1:
+            raise UserError(f"-o: {output} is one file for {len(sources)} pictures; give a folder")
+        return {next(iter(sources)): output}
+    if output.suffix and not output.is_dir():
+        raise UserError(f"-o: {output}: pictures are written as {', '.join(FORMATS)}; give such a name, or a folder")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"-o: {output} is a file; give a folder")
+    if ext != "auto" and f".{ext.lstrip('.')}" not in FORMATS:
+        raise UserError(f"--ext={ext}: choose one of auto, {', '.join(name[1:] for name in FORMATS)}")
+
+    def target(name: Path, stem: str) -> Path:
+        own = name.suffix.lower() if name.suffix.lower() in FORMATS else ".png"
+        return output / name.with_name(f"{stem}{suffix}{own if ext == 'auto' else '.' + ext.lstrip('.')}")
+
+    targets = [target(name, name.stem) for name in sources.values()]
+    if len(set(targets)) < len(targets):
+        targets = [target(name, name.name) for name in sources.values()]
+    if len(set(targets)) < len(targets):
+        raise UserError(f"-i: several pictures would be written to one file below {output}; give them one at a time")
+    return dict(zip(sources, targets, strict=True))
