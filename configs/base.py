@@ -115,7 +115,7 @@ def get_config() -> ConfigDict:
 
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 5000
-    c.checkpoint.keep = 2  # the newest ones; the best by validation PSNR-Y is kept besides
+    c.checkpoint.keep = 2  # the newest ones; the best by validation PSNR-Y (scale 1: L1) is kept besides
 
     c.validation = ConfigDict()
     c.validation.every = 5000  # 0 = never

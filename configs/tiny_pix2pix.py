@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     c.generator.norm = "batch"
     c.discriminator.features = 8
     c.discriminator.patch = 16
+    c.discriminator.pool = 6
     c.discriminator.norm = "batch"
     c.optimizer.boundaries = (5,)
     c.log.every = 2

@@ -168,6 +168,8 @@ def check(config: ConfigDict) -> None:
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
     if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
+    if c.optimizer.schedule == "linear" and not all(n < c.steps for n in c.optimizer.boundaries[:1]):
+        raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be below config.steps={c.steps}")
 
 
 def check_translation(c: ConfigDict) -> None:

@@ -20,7 +20,6 @@ import orbax.checkpoint as ocp
 from srgan_jax.provenance import digest_leaves
 
 RECORDS = {"meta": "metadata", "metrics": "metrics", "digests": "metadata"}  # JSON items: the file Orbax writes
-METRIC = "psnr_y"  # which decides the best checkpoint
 FULL = os.strerror(errno.ENOSPC)
 QUARANTINE = "quarantine"  # beside the folder of checkpoints
 
@@ -111,7 +110,8 @@ def read_state(step: Path, digests: dict[str, str] | None, part: Any = None) -> 
 
 
 def metric(metrics: dict[str, float]) -> float:
-    return metrics[METRIC]
+    """Which decides the best checkpoint, the higher: PSNR-Y, or where it was measured, from image to image, L1."""
+    return -metrics["l1"] if "l1" in metrics else metrics["psnr_y"]
 
 
 def layout(tree: Any) -> dict[str, Any]:

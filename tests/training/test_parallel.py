@@ -67,6 +67,18 @@ def test_four_devices_equal_one_in_every_mode(tmp_path, on_one):
         assert distance(tmp_path / "jit-device", tmp_path / f"{mode}-device") < 1e-5
 
 
+@pytest.mark.slow
+def test_four_devices_equal_one_from_image_to_image(tmp_path):
+    """With dropout, a pool of earlier outputs and a discriminator that sees the input."""
+    fields = (*SGD, "optimizer.learning_rate=0.002", "optimizer.schedule=constant", "data.pipeline=host")
+    run(command("tiny_pix2pix", tmp_path / "one", *fields))
+    modes = ("jit", "pmap", "shard_map")
+    arguments = [command("tiny_pix2pix", tmp_path / mode, *fields, f"parallel.mode={mode}") for mode in modes]
+    run_in_turn(arguments, devices=4)
+    for mode in modes:
+        assert_equal_runs(tmp_path / "one", tmp_path / mode, f"pix2pix, 4 devices, {mode}")
+
+
 def run_in_turn(arguments, devices):
     """Several trainings in one process of so many devices."""
     code = f"from srgan_jax.__main__ import main\nfor line in {json.dumps(arguments)}: assert main(line) == 0"

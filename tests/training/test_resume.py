@@ -9,7 +9,7 @@ from running import assert_same_bits, command, leaves, logged, run, run_all, spa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["tiny", "tiny_gan"])
+@pytest.mark.parametrize("config", ["tiny", "tiny_gan", "tiny_pix2pix"])
 @pytest.mark.parametrize("pipeline", ["host", "device"])
 def test_ten_straight_equal_five_and_five_in_a_new_process(tmp_path, config, pipeline):
     field = f"data.pipeline={pipeline}"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import tiny, tiny_gan
+from configs import tiny, tiny_gan, tiny_pix2pix
 from srgan_jax import config as configs
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.training import steps
@@ -44,11 +44,17 @@ def changed(before, after):
         {"loss__adversarial__kind": "relativistic", "loss__pixel__kind": "l1", "ema": 0.5},
         {"loss__adversarial__kind": "wgan-gp", "discriminator__norm": "none"},
         {"discriminator__updates": 2, "loss__adversarial__kind": "hinge"},
+        {"discriminator__conditional": True, "discriminator__pool": 3},
+        {"pix2pix": True},
+        {"pix2pix": True, "generator__name": "resnet", "loss__adversarial__kind": "lsgan", "parallel__accumulate": 2},
+        {"pix2pix": True, "loss__adversarial__kind": "wgan-gp", "discriminator__norm": "instance"},
     ],
-    ids=["nonsaturating", "relativistic", "wgan-gp", "two updates of D"],
+    ids=str,
 )
 def test_both_players_learn_and_stay_finite(fields):
-    config, state, update = made(tiny_gan.get_config(), **fields)
+    fields = dict(fields)
+    base = tiny_pix2pix if fields.pop("pix2pix", False) else tiny_gan
+    config, state, update = made(base.get_config(), **fields)
     k = config.discriminator.updates
     new, metrics = jax.jit(update)(state, {}, some_batch(config, k), jax.random.key(0))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((new, metrics)))
@@ -85,6 +91,41 @@ def test_the_generators_update_is_the_gradient_of_its_whole_loss():
     assert float(metrics["g/loss"]) == pytest.approx(float(loss), rel=1e-4)
     norm = np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads)))
     assert float(metrics["g/grad_norm"]) == pytest.approx(norm, rel=1e-3)
+
+
+def test_a_conditional_update_is_the_gradient_of_the_composed_losses():
+    """Of both players, from image to image: D sees the input beside each image, G drops what its seeds say."""
+    from srgan_jax import losses
+
+    config, state, update = made(tiny_pix2pix.get_config(), discriminator__pool=0)
+    batch, key = some_batch(config), jax.random.key(0)
+    new, metrics = jax.jit(update)(state, {}, batch, key)
+    crops = jax.tree.map(lambda x: x[0], steps._crops(config, batch, 0, key))
+    np.testing.assert_allclose(crops.condition, 2 * crops.lr - 1, atol=1e-6)
+
+    @jax.jit
+    def expected(g_params, d_params, d):
+        def sees(params, images):
+            return steps.forward(d, params, jnp.concatenate([2 * crops.lr - 1, images], -1))[0]
+
+        def output(params):
+            return steps.forward(state.g, params, crops.lr, noise=crops.seeds)[0]
+
+        def d_loss(params):
+            real, fake = sees(params, crops.hr), sees(params, output(g_params))
+            return 0.5 * losses.discriminator_adversarial("nonsaturating", real, fake)
+
+        def g_loss(params):
+            sr = output(params)
+            fooled = losses.generator_adversarial("nonsaturating", sees(new.d.params, sr))
+            return 100 * jnp.mean(jnp.abs(sr - crops.hr)) + fooled
+
+        return jax.value_and_grad(d_loss)(d_params), jax.value_and_grad(g_loss)(g_params)
+
+    for name, (loss, grads) in zip("dg", expected(state.g.params, state.d.params, state.d), strict=True):
+        assert float(metrics[f"{name}/loss"]) == pytest.approx(float(loss), rel=1e-4)
+        norm = np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads)))
+        assert float(metrics[f"{name}/grad_norm"]) == pytest.approx(norm, rel=1e-3)
 
 
 def test_each_terms_gradient_at_the_generators_output_is_recorded():
