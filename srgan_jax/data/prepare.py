@@ -44,8 +44,8 @@ def augment(
 
 
 def prepare(
-    crops: UInt8[Array, "b s s c"], *, scale: int, data: ConfigDict
-) -> tuple[Float[Array, "b l l 3"], Float[Array, "b s s 3"]]:
+    crops: UInt8[Array, "b h w c"], *, scale: int, data: ConfigDict
+) -> tuple[Float[Array, "b l k 3"], Float[Array, "b h w 3"]]:
     """(the generator's input in [0, 1], rounded to 8 bits as a file would be; HR in [-1, 1]).
 
     crops: HR, or for data.input "pair" the input's three channels, then HR's.
