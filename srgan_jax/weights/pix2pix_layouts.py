@@ -53,8 +53,9 @@ LAYERS = {"unet": unet_layers, "resnet": resnet_layers}
 def infer_section(network: str, tensors: Tensors, where: str) -> Mapping[str, Any]:
     """config.generator of a "unet" or "resnet". Raises UserError if no such network has these names and shapes.
 
-    Weights do not tell whether a U-Net was trained with dropout; it is taken to be, as pix2pix is. With norm "batch",
-    their test.py takes the picture's own statistics, not the running ones, and so does the section.
+    Weights do not tell whether a U-Net was trained with dropout; it is taken to be, as pix2pix is. Ours drops features
+    in the three innermost levels, the paper's; theirs from the second innermost to the fifth outermost. With norm
+    "batch", their test.py takes the picture's own statistics, not the running ones, and so does the section.
     """
     section: dict[str, Any] = {"name": network, "norm_epsilon": 1e-5}
     if network == "unet":
