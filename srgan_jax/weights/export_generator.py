@@ -26,8 +26,8 @@ def export_generator(variables: Mapping[str, Any], config: ConfigDict, layout: s
     Raises:
       UserError: an unknown layout or ending, or a network that the layout cannot express.
     """
-    if layout not in LAYOUTS:
-        raise UserError(f"{layout!r} is no layout to export to; choose one of {', '.join(LAYOUTS)}")
+    if layout not in SCALES:
+        raise UserError(f"{layout!r} is no layout to export to; choose one of {', '.join(SCALES)}")
     endings = (".h5",) if layout == "krasserm" else (".pth", ".safetensors")
     if output.suffix not in endings:
         raise UserError(f"{output}: {layout} is written as {' or '.join(endings)}; give such a name")
@@ -40,7 +40,7 @@ def export_generator(variables: Mapping[str, Any], config: ConfigDict, layout: s
     if target.keras and config.generator.prelu == "shared":
         width = config.generator.features
         flat = {name: np.full(width, array) if name.endswith("/slope") else array for name, array in flat.items()}
-    names = tensor_names(target, config.generator.blocks, config.scale)
+    names = tensor_names(target, config)
     tensors = {their: to_theirs(target, our, flat[our], config.scale) for our, their in names.items() if our in flat}
     if layout == "krasserm":
         write_keras_h5(output, _keras_layers(tensors, config.generator.blocks))

