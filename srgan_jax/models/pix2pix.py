@@ -62,7 +62,7 @@ class Translator(nn.Module):
         )
 
     def signed(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        return 2 * x.astype(self.dtype) - 1
+        return (2 * x - 1).astype(self.dtype)
 
 
 class UNet(Translator):
