@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     c.data.name = ""  # tfds: builder and config, e.g. div2k/bicubic_x4
     c.data.input = "lr"  # what G sees: lr | at scale 1: upscaled (HR shrunken, enlarged again) | grey | edges | pair
     c.data.shrink = 4  # upscaled: so many times
-    c.data.target = ""  # pair: folder: what path's pictures are to become ("" = right halves of them); tfds: a feature
+    c.data.target = ""  # pair: folder: what those of path are to become ("" = right halves); tfds: feature or split
     c.data.direction = "AtoB"  # pair, side by side: the input is the left half | BtoA: the right
     c.data.split = "train"  # bundled: train | validation; tfds: any split string
     c.data.feature = ""  # tfds: which image feature ("" = hr, image, or the only one)

@@ -101,12 +101,19 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
     except Exception as error:
         raise refuse(error) from error
     images = sorted(name for name, item in builder.info.features.items() if isinstance(item, tfds.features.Image))
-    wanted = _image_features(data, images)
+    of_splits = data.input == "pair" and data.target in builder.info.splits
+    wanted = _image_features(data, images, two=data.input == "pair" and not of_splits)
     others = {n: tfds.decode.SkipDecoding() for n in images if n not in wanted}  # such as the LR that DIV2K comes with
     try:
-        records = builder.as_data_source(split=data.split, decoders=others)
+        tables = [builder.as_data_source(split=data.split, decoders=others)]
+        tables += [builder.as_data_source(split=data.target, decoders=others)] if of_splits else []
     except Exception as error:
         raise refuse(error) from error
+    if of_splits and not (builder.info.disable_shuffling and len(tables[0]) == len(tables[1])):
+        raise UserError(
+            f"config.data.target={data.target!r}: its pictures and those of {data.split} do not belong together by "
+            "their numbers; prepare both with disable_shuffling, one for one, or give two features"
+        )
 
     def colour(image: Any) -> np.ndarray:
         image = np.asarray(image)
@@ -114,27 +121,29 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
 
     def read(index: int) -> np.ndarray:
         try:
-            record = records[index]
-            return stacked([colour(record[name]) for name in wanted])
+            return stacked([colour(table[index][name]) for table in tables for name in wanted])
         except Exception as error:  # tfds keeps the bytes of a file as they came, and decodes them only here
             raise broken(error) from error
 
-    names = [f"{data.name}[{index}]" for index in range(len(records))]
-    mark = fingerprint_of([builder.info.full_name, data.split, ",".join(wanted), len(names)])
+    names = [f"{data.name}[{index}]" for index in range(len(tables[0]))]
+    target = [data.target] if of_splits else []
+    mark = fingerprint_of([builder.info.full_name, data.split, ",".join(wanted), len(names), *target])
     marks = [f"{mark} {index}" for index in range(len(names))]
-    return Source(names, read, mark, min_side, data.cache_mb * 1_000_000, marks=marks, channels=3 * len(wanted))
+    return Source(
+        names, read, mark, min_side, data.cache_mb * 1_000_000, marks=marks, channels=3 * len(tables) * len(wanted)
+    )
 
 
-def _image_features(data: ConfigDict, images: list[str]) -> list[str]:
-    """The one that is wanted of a data set's, or of pairs the two: input, target."""
-    if data.input == "pair":
-        two: list[str] = [data.feature, data.target]
-        if not set(two) <= set(images) or data.feature == data.target:
+def _image_features(data: ConfigDict, images: list[str], two: bool) -> list[str]:
+    """The one that is wanted of a data set's, or the two: input, target."""
+    if two:
+        pair: list[str] = [data.feature, data.target]
+        if not set(pair) <= set(images) or data.feature == data.target:
             raise UserError(
                 f"config.data.feature={data.feature!r}, config.data.target={data.target!r}: must be two of "
-                f"{', '.join(images) or '(none)'}"
+                f"{', '.join(images) or '(none)'}, or the target a split"
             )
-        return two
+        return pair
     usual = [name for name in images if name in ("hr", "image")][:1]
     wanted = [data.feature] if data.feature else usual or images
     if len(wanted) > 1 or not set(wanted) <= set(images) or not images:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import logged, train
-from test_sources import data_config, prepared, tfds_source  # noqa: F401
+from test_sources import data_config, encoded, prepared, tfds_source  # noqa: F401
 
 from configs import base
 from srgan_jax.data import prepare, store
@@ -91,6 +91,38 @@ def test_two_features_of_a_data_set(prepared):  # noqa: F811
     for target in ("", "grey", "label"):
         with pytest.raises(UserError, match=f"config.data.target='{target}': must be two of grey, hr, mirrored"):
             tfds_source(prepared, input="pair", feature="grey", target=target)
+    with pytest.raises(UserError, match="config.data.target='damaged': its pictures and those of train do not belong"):
+        tfds_source(prepared, input="pair", feature="hr", target="damaged")
+
+
+def test_two_splits_of_a_data_set_that_was_not_shuffled(tmp_path):
+    import tensorflow_datasets as tfds
+
+    with tfds.core.registered.skip_registration():
+
+        class Sides(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3))})
+                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+            def _split_generators(self, dl_manager):
+                return {"trainA": self._generate_examples(0, 3), "trainB": self._generate_examples(10, 3)} | {
+                    "short": self._generate_examples(0, 2)
+                }
+
+            def _generate_examples(self, first, count):
+                for i in range(count):
+                    yield i, {"image": encoded(pixels(first + i))}
+
+    Sides(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
+    fields = {"source": "tfds", "name": "sides", "path": str(tmp_path), "crop": 16, "input": "pair"}
+    source = make_source(data_config(**fields, split="trainA", target="trainB"))
+    for i in range(3):
+        np.testing.assert_array_equal(source.photograph(i), np.concatenate([pixels(i), pixels(10 + i)], axis=-1))
+    with pytest.raises(UserError, match="config.data.target='short': its pictures and those of trainA do not belong"):
+        make_source(data_config(**fields, split="trainA", target="short"))
 
 
 def test_pairs_in_a_store(folders, tmp_path):

@@ -163,6 +163,11 @@ def test_an_unknown_bundled_split_is_an_error():
         make_source(data_config(split="test"))
 
 
+def encoded(pixels):
+    Image.fromarray(pixels).save(buffer := BytesIO(), format="PNG")
+    return buffer.getvalue()
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """(folder, photographs) of a tfds data set as array_record, made from encoded PNGs."""
@@ -171,10 +176,6 @@ def prepared(tmp_path_factory):
     rng = np.random.default_rng(0)
     photographs = [rng.integers(0, 256, (20 + i, 24, 3), np.uint8) for i in range(4)]
     photographs.append(rng.integers(0, 256, (10, 24, 3), np.uint8))  # too small for a crop of 16
-
-    def encoded(pixels):
-        Image.fromarray(pixels).save(buffer := BytesIO(), format="PNG")
-        return buffer.getvalue()
 
     with tfds.core.registered.skip_registration():  # read back from the files alone, as a stranger's set would be
 
