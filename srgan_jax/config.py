@@ -140,8 +140,9 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"config.data.crop={c.data.crop}: loss.feature.layer={c.loss.feature.layer} needs {smallest} or more"
         )
-    if c.validation.every and 0 < c.validation.crop // c.scale * c.scale < 2 * c.scale + 11:
-        raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {3 * c.scale + 11}")
+    whole = c.data.shrink if c.data.input == "upscaled" else c.scale  # validation pictures are cut to its multiples
+    if c.validation.every and c.validation.crop and c.validation.crop // whole * whole < 2 * c.scale + 11:
+        raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {2 * c.scale + whole + 11}")
     check_translation(c)
     if c.data.crop % c.scale:
         raise UserError(f"config.data.crop={c.data.crop}: must be a multiple of config.scale={c.scale}")
@@ -168,8 +169,12 @@ def check(config: ConfigDict) -> None:
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
     if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
-    if c.optimizer.schedule == "linear" and not all(n < c.steps for n in c.optimizer.boundaries[:1]):
+    if c.optimizer.schedule == "linear" and not all(n < c.steps for n in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be below config.steps={c.steps}")
+    if c.optimizer.schedule == "linear" and len(c.optimizer.boundaries) > 1:
+        raise UserError(
+            f"config.optimizer.boundaries={c.optimizer.boundaries}: linear falls from one on; give one or ()"
+        )
 
 
 def check_translation(c: ConfigDict) -> None:
@@ -186,9 +191,17 @@ def check_translation(c: ConfigDict) -> None:
         raise UserError(f"config.data.input={data.input!r}: at config.scale={c.scale} must be one of {inputs}")
     if data.input == "pair" and data.source == "bundled":
         raise UserError("config.data.input='pair': the bundled photographs are no pairs; choose another data.source")
-    for field in () if translates else ("norm", "inference_norm", "dropout"):
-        if generator[field] not in (*srresnet.NORMS, "running", 0.0):
+    enlarges = {"norm": srresnet.NORMS, "inference_norm": ("running",), "dropout": (0.0,)}
+    for field, choices in {} if translates else enlarges.items():
+        if generator[field] not in choices:
             raise UserError(f"config.generator.{field}={generator[field]!r}: is for {' and '.join(build.TRANSLATORS)}")
+    for section in ("data", "validation"):
+        if c[section].target and data.input != "pair":
+            raise UserError(f"config.{section}.target={c[section].target!r}: is for config.data.input=pair")
+    if data.direction != "AtoB" and not (data.input == "pair" and data.source == "folder" and not data.target):
+        raise UserError(
+            f"config.data.direction={data.direction!r}: is for pictures side by side; otherwise exchange the two"
+        )
     whole = {"unet": 2**generator.levels, "resnet": 4}.get(generator.name, 1)
     if data.crop % whole:
         raise UserError(

@@ -29,7 +29,8 @@ class Validation:
     def __init__(self, config: ConfigDict) -> None:
         field = "config.validation.path"
         v = config.validation
-        folder, side = v.path or SAMPLES / "validation", max(v.crop, MIN_SIDE)
+        shrink = config.data.shrink if config.data.input == "upscaled" else 1
+        folder, side = v.path or SAMPLES / "validation", max(v.crop, MIN_SIDE, shrink)
         if config.data.input == "pair":
             if not v.path:
                 raise UserError(f"{field}='': validation needs pairs too; name a folder, or set validation.every=0")

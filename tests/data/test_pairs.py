@@ -231,6 +231,21 @@ def test_training_and_measuring_on_pairs(beside, tmp_path, pipeline, capsys):
         (["data.jitter=12"], "config.data.jitter=12: must be 0, or at least config.data.crop=16"),
         (["data.input=upscaled", "data.shrink=3"], "config.data.crop=16: must be a multiple of config.data.shrink=3"),
         (["discriminator.patch=70"], "config.discriminator.patch=70: too large for config.data.crop=16"),
+        (
+            ["scale=4", "generator.name=srresnet", "data.input=lr", "generator.dropout=0.0"],
+            "config.generator.inference_norm",
+        ),
+        (["data.target=there"], "config.data.target='there': is for config.data.input=pair"),
+        (["data.direction=BtoA"], "config.data.direction='BtoA': is for pictures side by side"),
+        (
+            ["data.input=pair", "data.source=folder", "data.path=a", "data.target=b", "data.direction=BtoA"],
+            "config.data.direction='BtoA': is for pictures side by side",
+        ),
+        (
+            ["data.input=upscaled", "data.shrink=64", "data.crop=64", "data.jitter=0"],
+            "config.validation.crop=48: must be",
+        ),
+        (["optimizer.boundaries=(2,5)"], "config.optimizer.boundaries=(2, 5): linear falls from one on"),
         (["optimizer.boundaries=(10,)"], "config.optimizer.boundaries=(10,): must be below config.steps=10"),
         (
             ["data.input=pair", "data.source=folder", "data.path=/tmp"],
