@@ -72,6 +72,8 @@ def main(argv: list[str]) -> int:
     if len(scales) > 1:
         raise UserError(f"--checkpoint: the runs are of different scales {sorted(scales)}; evaluate them one by one")
     (scale,) = scales
+    if args.input and scale > 1:
+        raise UserError(f"--input={args.input}: is for networks from image to image, not for x{scale}")
     names = ["bicubic" if scale > 1 else "input", *(generator.name for generator in generators)]
     if len(set(names)) < len(names):
         raise UserError(f"--checkpoint: methods need different names, not {', '.join(names)}")
@@ -111,9 +113,10 @@ def _refuse_output(field: str, path: Path, ending: str) -> None:
 
 
 def _inputs(args: argparse.Namespace, configs: list[ConfigDict]) -> ConfigDict:
-    """What the networks, of scale 1, are given: as they were trained, or of converted files --input."""
+    """What the networks, of scale 1, are given: as they were trained, or --input; files, which do not say, as runs."""
     default = {"input": "pair", "boundary": args.boundary, "shrink": 4, "direction": "AtoB"}
-    inputs = [ConfigDict({field: config.get("data", default)[field] for field in default}) for config in configs]
+    stated = [config.data for config in configs if "data" in config] or [default]
+    inputs = [ConfigDict({field: each[field] for field in default}) for each in stated]
     for each in inputs:
         each.input = args.input or each.input
     if any(each != inputs[0] for each in inputs):

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from srgan_jax.data.images import BrokenImage, list_images, read_image
 from srgan_jax.data.pairs import halves
 from srgan_jax.data.prepare import split
+from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError
 from srgan_jax.inference.pictures import Picture
 from srgan_jax.ops.bicubic import imresize
@@ -35,6 +36,10 @@ def find_set(folder: Path, *, scale: int, boundary: str, data: ConfigDict | None
     hr, lr = folder / "HR", folder / f"LRx{scale}"
     if data is not None and data.input == "pair":
         lr, hr = (folder / name for name in ("AB" if data.direction == "AtoB" else "BA"))
+        if lr.is_dir() != hr.is_dir():
+            raise UserError(f"--set={folder}: has one of the folders A and B alone; give both, or pictures A|B")
+        if folder.resolve() == (SAMPLES / "validation").resolve():
+            raise UserError("--set: a network of pairs is measured on pairs, which the bundled photographs are not")
     found = hr if hr.is_dir() else folder, lr if lr.is_dir() else None
     return set_name(folder), load_pairs(*found, scale=scale, boundary=boundary, field="--set", data=data)
 
@@ -54,7 +59,7 @@ def load_pairs(
     field: str = "--hr",
     data: ConfigDict | None = None,
 ) -> Pairs:
-    """LR from its folder, matched by file name without ending, or else made by MATLAB bicubic with `boundary`.
+    """LR from its folder, matched by its path below it without ending, or else made by MATLAB bicubic with `boundary`.
 
     data: at scale 1 LR is the input as this has it; "pair" takes it from the other half of each picture.
 
@@ -67,7 +72,8 @@ def load_pairs(
     hr = [_read(path) for path in paths]
     hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
     if lr_folder is None and data is not None:
-        origin["lr"] = data.input + (f" {data.direction}" if data.input == "pair" else " of hr")
+        how = {"pair": f" {data.direction}", "upscaled": f" x{data.shrink} of hr, boundary {data.boundary}"}
+        origin["lr"] = data.input + how.get(data.input, " of hr")
         pairs = [_derived(path, image, data) for path, image in zip(paths, hr, strict=True)]
         lr, hr = [lr for lr, _ in pairs], [hr for _, hr in pairs]
     elif lr_folder is None:
@@ -75,17 +81,21 @@ def load_pairs(
         lr = [imresize(image, scale=1 / scale, boundary=boundary) for image in hr]
     else:
         lr_images = _images(lr_folder, lr_field)
-        by_stem = {path.stem: path for path in lr_images}
-        for stems in ([path.stem for path in lr_images], [path.stem for path in paths]):
-            twice = [stem for stem in stems if stems.count(stem) > 1]
+        stems = [
+            [p.relative_to(f).with_suffix("").as_posix() for p in of]
+            for f, of in ((lr_folder, lr_images), (hr_folder, paths))
+        ]
+        for names in stems:
+            twice = [name for name in names if names.count(name) > 1]
             if twice:
                 raise UserError(
                     f"{lr_field}={lr_folder}: two images are named {twice[0]}; HR and LR are matched by that"
                 )
-        missing = [path.name for path in paths if path.stem not in by_stem]
+        by_stem = dict(zip(stems[0], lr_images, strict=True))
+        missing = [path.name for path, stem in zip(paths, stems[1], strict=True) if stem not in by_stem]
         if missing:
             raise UserError(f"{lr_field}={lr_folder}: nothing there for {missing[0]} of HR (matched without ending)")
-        lr_paths = [by_stem[path.stem] for path in paths]
+        lr_paths = [by_stem[stem] for stem in stems[1]]
         lr = [_read(path) for path in lr_paths]
         origin |= {"lr": str(lr_folder), "lr_sha256": digest_files(lr_paths)}
     for path, large, small in zip(paths, hr, lr, strict=True):
@@ -103,6 +113,8 @@ def _derived(path: Path, image: Picture, data: ConfigDict) -> tuple[Picture, Pic
         whole = halves(image, data.direction) if data.input == "pair" else image
     except BrokenImage as error:
         raise UserError(f"{path}: {error}; give pictures A|B, or folders A and B") from error
+    if data.input == "upscaled" and min(whole.shape[:2]) < data.shrink:
+        raise UserError(f"{path}: too small to be shrunken {data.shrink} times")
     return split(whole, scale=1, data=data)
 
 
