@@ -15,8 +15,11 @@ def rgb_to_y(rgb: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
 
 
 def luma(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
-    """BT.601's weighted mean in full range, that of JPEG and of grey pictures: of levels, 0..255."""
-    return rgb @ jnp.array([0.299, 0.587, 0.114])
+    """BT.601's weighted mean in full range, that of JPEG and of grey pictures: of levels, 0..255.
+
+    Summed in thousandths, which are whole: no platform's matrix product rounds them, and halves are halves everywhere.
+    """
+    return jnp.sum(rgb * jnp.array([299.0, 587.0, 114.0]), axis=-1) / 1000
 
 
 def edges(grey: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:

@@ -1,9 +1,10 @@
 """Luma by its definition, and levels from signed values."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from srgan_jax.ops.color import colour_drift, rgb_to_y, signed_to_levels
+from srgan_jax.ops.color import colour_drift, luma, rgb_to_y, signed_to_levels
 
 
 def test_y_of_known_colours():
@@ -19,6 +20,12 @@ def test_y_is_float64_of_the_image_size():
 def test_y_is_linear():
     a, b = np.random.default_rng(0).uniform(0, 100, (2, 7, 3))
     np.testing.assert_allclose(rgb_to_y(a + b) - 16, (rgb_to_y(a) - 16) + (rgb_to_y(b) - 16))
+
+
+def test_luma_of_levels_is_exact_and_its_halves_are_rounded_up():
+    rgb = np.random.default_rng(0).integers(0, 256, (1 << 16, 3))
+    exact = (rgb @ [299, 587, 114] + 500) // 1000
+    np.testing.assert_array_equal(jnp.floor(jax.jit(luma)(rgb.astype(np.float32)) + 0.5), exact)
 
 
 def test_every_level_survives_the_signed_range():
