@@ -1,12 +1,10 @@
 """From crops to what the networks see, inside jit: jitter, flips and turns, the generator's input, value ranges."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from srgan_jax.ops.bicubic import downscale, imresize, upscale
 from srgan_jax.ops.color import edges, luma
@@ -67,6 +65,9 @@ def prepare(
     return lr / 255, hr / 127.5 - 1
 
 
+_prepare = jax.jit(prepare, static_argnames=("scale", "data"))
+
+
 def split(image: UInt8[np.ndarray, "h w c"], *, scale: int, data: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
     """(input, HR), both uint8, of one whole photograph or pair, which is cut at its right and bottom to what divides.
 
@@ -77,5 +78,5 @@ def split(image: UInt8[np.ndarray, "h w c"], *, scale: int, data: ConfigDict) ->
     image = image[:height, :width]
     if data.input == "lr":
         return imresize(image, scale=1 / scale, boundary=data.boundary), image
-    given = jax.jit(partial(prepare, scale=scale, data=data))(image[None])[0][0]
+    given = _prepare(image[None], scale=scale, data=FrozenConfigDict(data))[0][0]
     return np.asarray(given * 255 + 0.5).astype(np.uint8), image[..., -3:]
