@@ -115,10 +115,8 @@ def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, pr
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not of_memory(error):
             return {"status": "failed", "error": f"jax: {' '.join(str(error).split())[:200]}"}
-        return {
-            "status": "failed",
-            "error": "needs more memory than there is; give a smaller picture or --tile, or write PNG",
-        }
+        smaller = "a smaller picture or --tile" if "tile" in args else "a smaller picture"
+        return {"status": "failed", "error": f"needs more memory than there is; give {smaller}, or write PNG"}
     except (BrokenImage, UserError) as error:
         return {"status": "failed", "error": str(error)}
     except OSError as error:

@@ -30,6 +30,8 @@ def translate(args: argparse.Namespace) -> Make:
     trained = load_generator(args.checkpoint, field="--checkpoint", which=args.which)
     if trained.config.scale != 1:
         raise UserError(f"--checkpoint={args.checkpoint}: enlarges pictures; use srgan upscale")
+    if args.noise is not None and args.noise >= 2**32:
+        raise UserError(f"--noise={args.noise}: must be below 2**32")
     if args.noise is not None and not trained.network.dropout:
         raise UserError(f"--noise={args.noise}: the network was trained without dropout, it takes no noise")
     apply = make_upscale(trained.network, noise=args.noise)

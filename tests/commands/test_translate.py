@@ -68,6 +68,8 @@ def test_noise_is_a_choice_and_a_function_of_its_seed(run, tmp_path):
     out = {n: translated(run, tmp_path / "in.png", tmp_path / f"{n}.png", *more)[0] for n, more in names.items()}
     np.testing.assert_array_equal(out["plain"], out["again"])
     np.testing.assert_array_equal(out["five"], out["five again"])
+    arguments = ["translate", "-i", f"{tmp_path}/in.png", "-o", f"{tmp_path}/o.png", "--checkpoint", str(run)]
+    assert main([*arguments, "--noise", str(2**32)]) == 2
     assert (out["five"] != out["six"]).any() and (out["five"] != out["plain"]).any()
 
 
