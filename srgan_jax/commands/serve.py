@@ -53,6 +53,9 @@ def main(argv: list[str]) -> int:
         except UserError as error:
             log.warning("warning: not offered: %s", error)
     own = [load(run, which=args.which, field="--checkpoint") for run in args.checkpoint]
+    for run, model in zip(args.checkpoint, own, strict=True):
+        if model.scale == 1:
+            raise UserError(f"--checkpoint={run}: is from image to image, which is not served; use srgan translate")
     names = [model.name for model in own]
     labels = names if len({*names, *BUILTIN}) == len(names) + len(BUILTIN) else args.checkpoint
     models |= dict(zip(labels, own, strict=True))
