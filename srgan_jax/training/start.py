@@ -117,7 +117,8 @@ def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState
     pair = source.network, build_generator(config)
     # as built: a run may be older than a field, and a field may be of no use to a network
     theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in pair)
-    fields = [n for n in ours if n not in ("parent", "dtype", "axis_name", "icnr")]  # which may differ
+    free = ("parent", "dtype", "axis_name", "icnr", "dropout", "inference_norm")  # which may differ
+    fields = [n for n in ours if n not in free]
     other = [f"generator.{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in fields if theirs.get(n) != ours[n]]
     if other:
         raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
