@@ -68,6 +68,10 @@ def load_grid(path: Path, overrides: list[str]) -> Grid:
             rows[name] = _row(name, row, path, overrides, rows)
         except UserError as error:
             raise UserError(f"--grid={path}: row {name!r}: {error}") from error
+    kinds = {(row.config.scale, row.config.data.input) for row in rows.values()}
+    if len(kinds) > 1:
+        of = ", ".join(f"scale {scale} from {given}" for scale, given in sorted(kinds))
+        raise UserError(f"--grid={path}: rows of {of} do not compare; give a grid for each")
     return Grid(list(seeds), rows, find_sets(sets))
 
 
@@ -89,6 +93,8 @@ def is_name(row: Any) -> bool:
 
 
 def _row(name: Any, row: Any, path: Path, overrides: list[str], earlier: dict[str, Row]) -> Row:
+    if name in ("bicubic", "input"):
+        raise UserError("a row's name cannot be that of the control, bicubic or input")
     if not is_name(name):
         raise UserError("a row's name is a folder's: letters, digits and . _ + -")
     if not isinstance(row, dict) or not {"config"} <= row.keys() <= set(ROW_FIELDS):

@@ -135,6 +135,12 @@ def test_a_second_grid_in_the_same_workdir_is_refused(grid, tmp_path, capsys):
         ("ROW = {'config': 'configs/tiny.py', 'init_from': 'b'}", ["row 'a'", "no earlier row"]),
         ("ROW, NAME = {'config': 'configs/tiny.py'}, '../a'", ["row '../a'", "a folder's"]),
         ("ROW, SEEDS = {'config': 'configs/tiny.py'}, [0, 0]", ["seeds=[0, 0]", "different whole numbers"]),
+        ("ROW, NAME = {'config': 'configs/tiny.py'}, 'bicubic'", ["row 'bicubic'", "the control"]),
+        (
+            "def get_grid():\n    files = {n: {'config': f'configs/{n}.py'} for n in ('tiny', 'tiny_pix2pix')}\n"
+            "    return {'seeds': [0], 'rows': files, 'sets': ['']}",
+            ["rows of scale 1 from grey, scale 4 from lr do not compare"],
+        ),
         ("ROW, SEEDS = {'config': 'configs/tiny.py'}, 3", ["seeds=3"]),
         ("ROW, SETS = {'config': 'configs/tiny.py'}, ['/no/set']", ["/no/set", "no such folder"]),
         ("ROW, SETS = {'config': 'configs/tiny.py'}, ['', '']", ["different folder names"]),
