@@ -59,7 +59,9 @@ def joined(inputs: Source, targets: Source, field: str) -> Source:
             raise UserError(f"{field}: two pictures are named {twice}; pairs are matched by that")
     lonely = sorted(set(stems[0]) ^ set(stems[1]))
     if lonely:
-        raise UserError(f"{field}: {lonely[0]} is in one of the two folders alone (matched without ending)")
+        raise UserError(
+            f"{field}: {lonely[0]} is in one of the two folders alone, or of use in one alone (matched without ending)"
+        )
     places = {name: index for index, name in enumerate(stems[1])}
     others = [places[name] for name in stems[0]]
     marks = [f"{mine} with {targets.marks[other]}" for mine, other in zip(inputs.marks, others, strict=True)]
