@@ -79,7 +79,9 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
     @jax.jit
     def norms(fed: Any, step: int, d: TrainState, paper_params: Any, own_params: Any, variables: Any) -> jax.Array:
         lr, hr = prepare(feed.crops(fed, 0, jnp.asarray(step))[0], scale=config.scale, data=config.data)
-        sr = generator.network.apply(variables, lr, train=False) if generator else 2 * upscale(lr, config.scale) - 1
+        enlarged = 2 * upscale(lr, config.scale) - 1
+        sr = generator.network.apply(variables, lr, train=False) if generator else enlarged
+        condition = enlarged if config.discriminator.conditional else enlarged[..., :0]
 
         def content(vgg: VGG, params: Any, scale: float, channels: str) -> Any:
             def loss(sr: jax.Array) -> jax.Array:
@@ -91,7 +93,7 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
 
         def adversarial(kind: str) -> Any:
             def loss(sr: jax.Array) -> jax.Array:
-                fake, real = (forward(d, d.params, x)[0] for x in (sr, hr))
+                fake, real = (forward(d, d.params, jnp.concatenate([condition, x], -1))[0] for x in (sr, hr))
                 return losses.generator_adversarial(kind, fake, real)
 
             return loss

@@ -48,6 +48,7 @@ def config_of(name: str, weights: Path, *fields: str):
         ("half", (), 4.0),
         ("caffe", ("loss.adversarial.weight=5e-3",), 5.0),  # the paper's is 1e-3
         ("caffe", ("loss.feature.channels=sum", "data.pipeline=device"), 1 / 128),
+        ("caffe", ("discriminator.conditional=True",), 1.0),
     ],
 )
 def test_the_weight_makes_up_for_what_differs_from_the_paper(files, file, fields, expected):
@@ -55,6 +56,11 @@ def test_the_weight_makes_up_for_what_differs_from_the_paper(files, file, fields
     assert proposed.weight == pytest.approx(expected, rel=1e-3)
     assert proposed.ratio == pytest.approx(paper.ratio, rel=1e-5)
     assert config.ratio / proposed.ratio == pytest.approx(config.weight / proposed.weight, rel=1e-5)
+
+
+def test_from_image_to_image_the_adversarial_weight_is_1_for_1e_3(files):
+    *_, proposed = calibrate(config_of("tiny_pix2pix", files["caffe"], "data.jitter=0"), files["caffe"], batches=1)
+    assert proposed.weight == pytest.approx(1000, rel=1e-3)
 
 
 def test_another_adversarial_loss_counts_by_its_own_gradient(files):
