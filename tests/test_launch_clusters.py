@@ -52,11 +52,12 @@ elif what == "scp":
     for worker in workers:
         shutil.copy(arguments[4], worker / arguments[5].split(":")[1])
 elif what == "ssh":
-    running = []
+    running, breaks = [], (here / "broken").exists()  # before this very command can ask for it
     for i, worker in enumerate(workers):
         env = os.environ | {"WORKER": str(i)}
         running.append(subprocess.Popen(["bash", "-c", options["--command"]], cwd=worker, env=env))
-        if (here / "broken").exists():  # the connection breaks, and gcloud connects again with the same command
+        if breaks:  # the connection breaks, and gcloud connects again with the same command
+            breaks = False
             (here / "broken").unlink()
             while not (worker / "srgan_jax/ready").exists():
                 pass
