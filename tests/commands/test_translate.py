@@ -139,5 +139,7 @@ def test_the_grid_of_its_losses_runs_at_tiny_size(tmp_path):
     }
     assert "g/pixel" not in terms["GAN"] and "g/adversarial" not in terms["L1"]
     page = (tmp_path / "report.html").read_text()
-    assert all(row in page for row in ("L1+cGAN", "cGAN")) and "<th>L1</th>" in page.replace("\n", "")
+    assert all(
+        f'scope="{of}">{name}</th>' in page for of, name in (("col", "L1"), ("row", "input"), ("row", "L1+cGAN"))
+    )
     assert newest_step(tmp_path / "cGAN" / "seed0") == 2

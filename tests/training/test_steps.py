@@ -185,3 +185,6 @@ def test_schedules_are_functions_of_the_step():
     rate = learning_rate(config)
     assert float(rate(0)) == pytest.approx(0.25) and float(rate(50)) == pytest.approx(0.5)
     assert float(rate(100)) == pytest.approx(0, abs=1e-6)
+    config.optimizer.update(schedule="linear", warmup=0, boundaries=(40,))
+    rate = learning_rate(config)
+    assert [float(rate(n)) for n in (0, 40, 70, 100)] == pytest.approx([1, 1, 0.5, 0])
