@@ -7,7 +7,7 @@ VGG16 with torchvision's ImageNet weights stands for the paper's VGG19, so phi_5
 one that `srgan calibrate` proposes against Caffe's VGG19, SR by this grid's SRResNet-MSE; at phi_5,3, for which there
 was no reference, it is the 45 that reimplementations gave torchvision's VGG19.
 
-Time: 14 min 50 s on 2 CPU cores that other work shared (2026-11-21).
+Time: 7 min 28 s on 2 CPU cores (2026-11-21). The figures are in docs/reproduction.md.
 """
 
 from typing import Any
