@@ -154,12 +154,12 @@ def check(config: ConfigDict) -> None:
                 f"config.{field}={flat[field]}: must be a multiple of config.steps_per_call={c.steps_per_call}"
             )
     if c.loss.adversarial.weight and c.discriminator.name == "none":
-        raise UserError("config.discriminator.name='none': an adversarial loss needs one; set it to srgan")
+        raise UserError("config.discriminator.name='none': an adversarial loss needs one; set it to srgan or patchgan")
     if c.discriminator.name != "none" and not c.loss.adversarial.weight:
         raise UserError("config.loss.adversarial.weight=0: a discriminator is set but plays no part")
     if c.loss.adversarial.kind == "wgan-gp" and c.discriminator.norm == "batch":
         raise UserError(
-            "config.discriminator.norm='batch': the gradient penalty of wgan-gp is per image; set it to none"
+            "config.discriminator.norm='batch': wgan-gp penalises gradients per image; set it to none or instance"
         )
     if c.parallel.batch_norm == "replica" and c.parallel.mode == "jit":
         raise UserError(

@@ -82,14 +82,18 @@ def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, b
     }
 
 
+def border(scale: int) -> int:
+    """Pixels of each side that figures leave out: as many as the scale, none of a picture that was not enlarged."""
+    return scale if scale > 1 else 0
+
+
 def figures(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, scale: int) -> dict[str, float]:
-    """As the field compares: enlarged pictures without `scale` pixels at the border; translated ones whole, by L1 too.
+    """As the field compares: enlarged pictures without their border; translated ones whole, and by L1 too.
 
     Raises ValueError as compare does.
     """
-    if scale > 1:
-        return compare(sr, hr, border=scale)
-    return {"l1": float(np.mean(np.abs(sr.astype(np.float64) - hr)) / 255)} | compare(sr, hr, border=0)
+    l1 = {} if scale > 1 else {"l1": float(np.mean(np.abs(sr.astype(np.float64) - hr)) / 255)}
+    return l1 | compare(sr, hr, border=border(scale))
 
 
 def _same_shape(a: np.ndarray, b: np.ndarray) -> None:

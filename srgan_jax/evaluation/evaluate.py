@@ -58,7 +58,7 @@ def evaluate(
                 method["sets"][name]["mean"] |= figures
     convention = (
         metrics.CONVENTION
-        | {"border_pixels": scale if scale > 1 else 0}
+        | {"border_pixels": metrics.border(scale)}
         | {measure.name: measure.convention for measure in lpips}
         | (fid.convention if fid else {})
     )
