@@ -4,7 +4,7 @@
 
 The rows are those of upscale_speed and train_speed, in float32; their docstrings say what is measured and checked.
 With --plain the same program is measured with XLA's own convolutions and settings, too: once a jaxlib is as fast with
-them, ops/conv.py can go.
+them, the forms can go.
 """
 
 import sys
@@ -16,7 +16,9 @@ import jax
 
 from benchmarks import train_speed, upscale_speed
 from benchmarks.side_by_side import Contender, arguments, footer, interleave, ratio, start, table
+from srgan_jax.models import vgg
 from srgan_jax.ops import conv
+from srgan_jax.ops.pool import plain as plain_pool
 
 SIZES = ("64x64", "128x128", "480x270")
 HEAD = "work | ours, ms | plain XLA, ms | torch's best, ms | which | ratio"
@@ -59,9 +61,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def plain(make: Callable[[], dict[str, Contender]]) -> Contender:
-    """Ours, compiled where ops/conv.py does nothing."""
-    forms = mock.patch.multiple(conv, _on_small_grid=conv._plain, _in_phases=conv._same)
-    with forms, mock.patch.dict(conv.CPU_OPTIONS, clear=True):
+    """Ours, compiled without the forms for CPUs of ops/conv.py and ops/pool.py."""
+    convolutions = mock.patch.object(conv, "_convolve", lambda x, kernel, n, forms: forms.plain(x, kernel, n))
+    pool = mock.patch.object(vgg, "max_pool", plain_pool)
+    with convolutions, pool, mock.patch.dict(conv.CPU_OPTIONS, clear=True):
         contender = make()["ours"]
         contender.run(1)
     return contender

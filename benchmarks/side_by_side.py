@@ -60,8 +60,9 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
     """Median seconds of one piece for each, over `rounds` rounds in which each has one turn.
 
     Before that each runs twice, to warm up and to tell how often it fits into a turn. A torch.compile that fails there
-    is named and left out. The order is turned by one place from round to round, so that nobody always follows the same
-    neighbour.
+    is named and left out. A turn begins with a run that is not timed: it takes back from the system the memory, and
+    from the caches the place, that another's turn had. The order is turned by one place from round to round, so that
+    nobody always follows the same neighbour.
     """
     times: dict[str, int] = {}
     for name, contender in contenders.items():
@@ -79,6 +80,8 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
     order = list(times)
     for _ in range(rounds):
         for name in order:
+            if rounds > 1:
+                contenders[name].run(1)
             began = time.perf_counter()
             contenders[name].run(times[name])
             seconds[name].append((time.perf_counter() - began) / (times[name] * contenders[name].pieces))

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from srgan_jax.models.layers import check_choice
 from srgan_jax.ops.conv import convolve
+from srgan_jax.ops.pool import max_pool
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of each block
 DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
@@ -101,7 +102,7 @@ class VGG(nn.Module):
         x = preprocess(images, self.origin)
         for name, shape in shapes.items():
             if name.endswith("_conv1") and name != "block1_conv1":
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = max_pool(x)
             x = FrozenConv(shape, self.dtype, name=name)(x)
             if name != last or self.after_relu:
                 x = nn.relu(x)

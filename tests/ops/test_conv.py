@@ -16,20 +16,20 @@ from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 FOUR_DEVICES = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from srgan_jax.ops.conv import shuffled_conv
+from srgan_jax.ops.conv import convolve, shuffled_conv
 
-x = jax.random.normal(jax.random.key(0), (8, 6, 7, 16))
-kernel = jax.random.normal(jax.random.key(1), (9, 9, 4, 3))
+x = jax.random.normal(jax.random.key(0), (8, 6, 7, 512))
+kernel = jax.random.normal(jax.random.key(1), (9, 9, 128, 3)), jax.random.normal(jax.random.key(2), (3, 3, 512, 512))
 def loss(x, kernel):
-    return jnp.sum(shuffled_conv(x, kernel, 2) ** 2)
+    return jnp.sum(shuffled_conv(convolve(x, kernel[1]), kernel[0], 2) ** 2)
 expected = jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
 mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
 everywhere, divided = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 step = jax.jit(jax.grad(loss, (0, 1)), in_shardings=(divided, everywhere), out_shardings=(divided, everywhere))
-for a, b in zip(step(x, kernel), expected):
+for a, b in zip(jax.tree.leaves(step(x, kernel)), jax.tree.leaves(expected)):
     np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
 text = step.lower(x, kernel).compile().as_text()
-assert "all-reduce" in text and "all-gather" not in text  # only the kernel's gradient crosses devices
+assert "all-reduce" in text and "all-gather" not in text  # only the kernels' gradients cross devices
 """
 
 
@@ -104,9 +104,38 @@ def test_a_stride(stride, size, shape):
     assert_close(with_gradients(convolve, stride)(*inputs), with_gradients(strided, stride)(*inputs))
 
 
+def wide_arrays(shape=(2, 5, 8), dtype=jnp.float32):
+    """As many channels as Winograd's form asks for, not as many in as out."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (*shape, conv.MANY))
+    kernel = jax.random.normal(keys[1], (3, 3, conv.MANY, conv.MANY + 2)) / 34
+    to = jax.random.normal(keys[2], (*shape, conv.MANY + 2))
+    return tuple(value.astype(dtype) for value in (x, kernel, to))
+
+
+def unit_stride(function):
+    return lambda x, kernel, _: function(x, kernel, 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6), (1, 7, 9), (2, 1, 1), (1, 2, 3)])
+def test_many_channels(shape):
+    inputs = wide_arrays(shape)
+    assert_close(with_gradients(convolve, 1)(*inputs), with_gradients(strided, 1)(*inputs))
+
+
+def test_many_channels_of_bfloat16_are_added_up_in_float32():
+    inputs = wide_arrays(dtype=jnp.bfloat16)
+    exact = strided(*(value.astype(jnp.float32) for value in inputs[:2]), 1)
+    found = convolve(*inputs[:2])
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)
+    assert_close(with_gradients(convolve, 1)(*inputs), with_gradients(strided, 1)(*inputs), 2**-6)
+
+
 CASES = {
     "shuffled": (shuffled_conv, plain, lambda: arrays(2, 5)),
     "strided": (convolve, strided, lambda: strided_arrays(2, 3, (2, 8, 6))),
+    "many channels": (unit_stride(convolve), unit_stride(strided), wide_arrays),
 }
 
 

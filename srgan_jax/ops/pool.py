@@ -1,0 +1,50 @@
+"""Max-pooling with a gradient that is fast on CPUs: XLA:CPU (jaxlib 0.10) scatters, one number after another."""
+
+from functools import reduce
+from itertools import product
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@jax.custom_vjp
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b H W c"]:
+    """The largest of every 2x2 pixels; an odd last row or column is left out, as in torch's MaxPool2d(2)."""
+    return jax.lax.platform_dependent(x, cpu=lambda x: reduce(jnp.maximum, _corners(x)), default=plain)
+
+
+def plain(x: Array) -> Array:
+    """Flax's own, on every platform."""
+    return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def _corners(x: Array) -> list[Array]:
+    h, w = (side // 2 * 2 for side in x.shape[1:3])
+    return [x[:, i:h:2, j:w:2] for i, j in product(range(2), repeat=2)]
+
+
+def _to_first(x: Array, gradient: Array) -> Array:
+    """To the first of several equal largest ones, as XLA's own and torch's."""
+    corners = _corners(x)
+    largest, found = reduce(jnp.maximum, corners), jnp.zeros(gradient.shape, bool)
+    parts = []
+    for corner in corners:
+        here = (corner == largest) & ~found
+        parts.append(jnp.where(here, gradient, 0))
+        found |= here
+    rows = [jnp.stack(parts[:2], 3), jnp.stack(parts[2:], 3)]
+    b, h, w, c = gradient.shape
+    whole = jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, c)
+    return jnp.pad(whole, ((0, 0), (0, x.shape[1] - 2 * h), (0, x.shape[2] - 2 * w), (0, 0)))
+
+
+def _backward(x: Array, gradient: Array) -> tuple[Array]:
+    def as_plain(x: Array, gradient: Array) -> Array:
+        return jax.vjp(plain, x)[1](gradient)[0]
+
+    return (jax.lax.platform_dependent(x, gradient, cpu=_to_first, default=as_plain),)
+
+
+max_pool.defvjp(lambda x: (max_pool(x), x), _backward)

@@ -1,0 +1,38 @@
+"""Max-pooling in the form for CPUs: bit for bit Flax's own, in value and gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from srgan_jax.ops.pool import max_pool, plain
+
+
+def with_gradient(function, x, to):
+    y, backward = jax.vjp(function, x)
+    return y, *backward(to)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 8, 3), (1, 5, 7, 4), (1, 2, 3, 2)])
+def test_equals_flax_where_several_are_largest_too(shape):
+    x = jnp.round(jax.random.normal(jax.random.key(0), shape)).at[..., 0].set(1)
+    to = jax.random.normal(jax.random.key(1), plain(x).shape)
+    found, expected = (with_gradient(function, x, to) for function in (max_pool, plain))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_the_plain_program(platform):
+    x, to = jnp.ones((1, 4, 4, 2)), jnp.ones((1, 2, 2, 2))
+
+    def text(platform):
+        return (
+            jax.jit(lambda x, to: with_gradient(max_pool, x, to))
+            .trace(x, to)
+            .lower(lowering_platforms=(platform,))
+            .as_text()
+        )
+
+    assert "select_and_scatter" in text(platform) and "reduce_window" in text(platform)
+    assert "select_and_scatter" not in text("cpu") and "reduce_window" not in text("cpu")
