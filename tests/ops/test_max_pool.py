@@ -1,4 +1,4 @@
-"""Max-pooling in the form for CPUs: bit for bit Flax's own, in value and gradient."""
+"""Max-pooling in the form for CPUs: bit for bit XLA's own, in value and gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def with_gradient(function, x, to):
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 8, 3), (1, 5, 7, 4), (1, 2, 3, 2)])
-def test_equals_flax_where_several_are_largest_too(shape):
+def test_equals_xla_where_several_are_largest_too(shape):
     x = jnp.round(jax.random.normal(jax.random.key(0), shape)).at[..., 0].set(1)
     to = jax.random.normal(jax.random.key(1), plain(x).shape)
     found, expected = (with_gradient(function, x, to) for function in (max_pool, plain))
