@@ -18,7 +18,7 @@ from srgan_jax.ops.conv_forms import Form
 
 # Matrix products stay with the library YNNPACK, convolutions go back to Eigen, which is faster in most of them.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-MANY = 128  # channels, in and out, from which on forms.winograd is the fastest
+MANY = 128  # channels, in and out, from which on forms.winograd makes whole updates faster (benchmarks/RESULTS.md)
 
 
 @cache

@@ -37,8 +37,8 @@ def shuffled(x: Array, kernel: Array, factor: int) -> Array:
 def winograd(x: Array, kernel: Array, stride: int, turned: bool = False) -> Array:
     """3x3, `stride` 1, by Winograd's F(2x2, 3x3) (Lavin & Gray 2016): 16 products of matrices where there were 36.
 
-    In float32, even of bfloat16. turned: with the kernel that the input's gradient takes, upside
-    down and with its channels exchanged.
+    In float32, even of bfloat16. turned: with the kernel that the input's gradient takes, turned by half and with its
+    channels exchanged.
     """
     b, h, w, c = x.shape
     taps = [_taps(row) for row in _taps(kernel.astype(jnp.float32))]
