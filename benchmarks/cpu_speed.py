@@ -13,6 +13,7 @@ from functools import partial
 from unittest import mock
 
 import jax
+import torch
 
 from benchmarks import train_speed, upscale_speed
 from benchmarks.side_by_side import Contender, arguments, footer, interleave, ratio, start, table
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     start(args)
     if jax.default_backend() != "cpu":
         raise SystemExit("cpu_speed: not on a CPU; set JAX_PLATFORMS=cpu")
+    if torch.cuda.is_available():
+        raise SystemExit("cpu_speed: torch would take the GPU; set CUDA_VISIBLE_DEVICES= (empty)")
 
     rows: list[list[str]] = []
 

@@ -6,7 +6,8 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,15 @@ import jax
 import torch
 from absl import flags
 
+from srgan_jax.memory import keep_memory
+
 TURN = 0.5  # seconds that a turn lasts, at least: then neither the clock nor a neighbour's spinning threads matter
 
 
 class Contender(NamedTuple):
     """run(n) does the work n times and returns when it is done; one time is `pieces` updates or pictures.
 
-    memory: peak bytes on the device, None where it cannot be known.
+    memory: bytes on the device that a piece needs beyond what is there before it; None where that cannot be known.
     """
 
     run: Callable[[int], None]
@@ -54,27 +57,42 @@ def start(args: argparse.Namespace) -> None:
     torch._dynamo.config.recompile_limit = 64  # its default counts all networks together, then falls back to eager
     if args.quick:
         args.rounds = 1
+    keep_memory()  # as `srgan train` does; torch's blocks stay with the process, too
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Float32 products and convolutions of both sides as such; on a GPU they are TF32 otherwise."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, float]:
     """Median seconds of one piece for each, over `rounds` rounds in which each has one turn.
 
-    Before that each runs twice, to warm up and to tell how often it fits into a turn. A torch.compile that fails there
-    is named and left out. A turn begins with a run that is not timed: it takes back from the system the memory, and
-    from the caches the place, that another's turn had. The order is turned by one place from round to round, so that
-    nobody always follows the same neighbour.
+    Before that each runs three times, to warm up (a CUDA graph is recorded in the second run) and to tell how often it
+    fits into a turn. A torch.compile that fails there is named and left out. A turn begins with a run that is not
+    timed: it takes back from the caches the place that another's turn had. The order is turned by one place from round
+    to round, so that nobody always follows the same neighbour.
     """
     times: dict[str, int] = {}
     for name, contender in contenders.items():
         try:
+            contender.run(1)
+            contender.run(1)
+            began = time.perf_counter()
             contender.run(1)
         except Exception as error:
             if "compile" not in name:
                 raise
             print(f"{name} left out: {str(error).splitlines()[0]}", flush=True)
             continue
-        began = time.perf_counter()
-        contender.run(1)
         times[name] = max(1, round(TURN / (time.perf_counter() - began))) if rounds > 1 else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
     order = list(times)

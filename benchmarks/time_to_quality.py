@@ -1,12 +1,13 @@
 """How soon training reaches the paper's figures on Set5; leaves the trained generators behind.
 
     python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 12] [--gan-minutes 8]
-        [--vgg FILE --layer 5.4] [--batch 64] [--workdir runs/time_to_quality] [--quick]
+        [--vgg FILE] [--batch 64] [--workdir runs/time_to_quality] [--quick]
 
-The paper's SRResNet by mean squared error, then SRGAN from it (with --vgg, weights for the content loss). What is free
-is how it is trained: the batch, warm-up and cosine, averaged parameters, bfloat16. A short run measures the speed, from
-which the number of updates follows that the budget holds; the schedule ends there. Given again, it goes on where it
-was.
+The paper's SRResNet by mean squared error, then SRGAN from it. With --vgg, weights for the content loss, that is
+configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16; its name is that of the weights, too. What is free
+is how they are trained: the batch, warm-up and cosine, averaged parameters, bfloat16. A short run measures the speed,
+from which the number of updates follows that the budget holds; the schedule ends there. Given again, it goes on where
+it was.
 
 The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out. At the
 end each checkpoint is measured on Set5: seconds are those of the updates before it, without compiling, saving,
@@ -27,12 +28,16 @@ from benchmarks.flops import peak_flops, update_flops
 from benchmarks.side_by_side import table
 from srgan_jax import config as configs
 from srgan_jax.data.images import list_images
+from srgan_jax.errors import UserError
 from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.export import export
+from srgan_jax.memory import keep_memory
 from srgan_jax.training.loop import train
 from srgan_jax.training.saved_step import saved_steps
+from srgan_jax.training.start import load_features
 from srgan_jax.training.trained import load_generator
+from srgan_jax.weights.tensors import read_metadata
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKS = (31.0, 31.5, 31.8, 32.0, 32.05)  # dB PSNR-Y on Set5; the last is the paper's
@@ -51,25 +56,38 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--budget-minutes", type=float, default=12, help="of SRResNet's updates")
     parser.add_argument("--gan-minutes", type=float, default=8, help="of SRGAN's; 0: none")
     parser.add_argument("--vgg", help="weights for the content loss; without, pixel and adversarial loss alone")
-    parser.add_argument("--layer", default="5.4", help="of VGG")
+    parser.add_argument("--layer", help="of VGG, instead of the config's")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--workdir", type=Path, default=Path("runs/time_to_quality"))
     parser.add_argument("--quick", action="store_true", help="networks and updates so small that nothing is learnt")
     args = parser.parse_args(argv)
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every restore
+    keep_memory()
     fields = shared(args)
+    try:
+        name, more = second_run(args)
+        load_features(load(name, [*fields, *more]))
+    except UserError as error:  # now, not after the first run
+        parser.error(str(error))
     first = args.workdir / "srresnet"
     run("srresnet_mse", first, args.budget_minutes, [*fields, "optimizer.learning_rate=4e-4"], args.quick)
     report(first, args)
     if args.gan_minutes:
-        second, name = args.workdir / "srgan", "srgan_vgg54" if args.vgg else "srgan_mse"
-        fields += [f"init_from={first}", "optimizer.learning_rate=2e-4"]
-        if args.vgg:
-            fields += [f"loss.feature.weights={args.vgg}", f"loss.feature.layer={args.layer}"]
-        run(name, second, args.gan_minutes, fields, args.quick)
+        second = args.workdir / name
+        run(name, second, args.gan_minutes, [*fields, *more, f"init_from={first}"], args.quick)
         report(second, args)
     return 0
+
+
+def second_run(args: argparse.Namespace) -> tuple[str, list[str]]:
+    """Its config, by what the file says that it holds, and fields."""
+    fields = ["optimizer.learning_rate=2e-4"]
+    if not args.vgg:
+        return "srgan_mse", fields
+    fields += [f"loss.feature.weights={args.vgg}"] + [f"loss.feature.layer={args.layer}"] * bool(args.layer)
+    stated = read_metadata(Path(args.vgg), "--vgg") if args.vgg.endswith(".safetensors") else {}
+    return "srgan_vgg53" if stated.get("network") == "vgg16" else "srgan_vgg54", fields
 
 
 def shared(args: argparse.Namespace) -> list[str]:
@@ -122,24 +140,25 @@ def report(workdir: Path, args: argparse.Namespace) -> None:
             total += (line["step"] - before) / line["step_per_s"]
             before, seconds[int(line["step"])] = int(line["step"]), total
     steps = sorted(step for step in saved_steps(workdir / "checkpoints") if step in seconds)
-    set5 = dict([find_set(args.data / "set5", scale=4, boundary="clamp")])
-    both = set5 | dict([find_set(args.data / "set14", scale=4, boundary="clamp")])
+    sets = dict(find_set(args.data / name, scale=4, boundary="clamp") for name in ("set5", "set14"))
     rows, psnr = [], {}
-    for step in steps:
-        generator = load_generator(workdir, field="--workdir", which=str(step))
-        psnr[step] = evaluate([generator], set5)[0]["methods"][1]["sets"]["set5"]["mean"]["psnr_y"]
+    generators = [load_generator(workdir, field="--workdir", which=str(step)) for step in steps]
+    measured = [method["sets"] for method in evaluate(generators, sets)[0]["methods"][1:]]
+    for step, means in zip(steps, measured, strict=True):
+        psnr[step] = means["set5"]["mean"]["psnr_y"]
         rows.append([step, f"{seconds[step]:.0f}", f"{psnr[step]:.2f}"])
     print(f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}\n")
     print(table("updates | s | PSNR-Y on Set5", rows))
     for mark in MARKS:
         reached = [seconds[step] for step in steps if psnr[step] >= mark]
         print(f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached"))
+    generator = generators[-1]
     config = generator.config
     speed = steps[-1] / seconds[steps[-1]]
     flops = speed * config.batch_size * update_flops(config)
     share = "" if args.quick else f", {100 * flops / peak_flops():.0f} % of peak"
     print(f"{speed:.2f} updates/s, {speed * config.batch_size:.0f} images/s{share}")
-    means = {name: found["mean"] for name, found in evaluate([generator], both)[0]["methods"][1]["sets"].items()}
+    means = {name: found["mean"] for name, found in measured[-1].items()}
     print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
     for path in export(
         generator.network,

@@ -177,7 +177,7 @@ def set_up(variant: Variant, network: nn.Module) -> nn.Module:
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
     network.to(device()).to(memory_format=layout)  # type: ignore[call-overload]
     if variant.compile_mode:
-        network.compile(mode=variant.compile_mode)
+        network.compile(mode=variant.compile_mode, dynamic=False)
     return network
 
 
@@ -263,10 +263,14 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory(run: Callable[[], None]) -> int | None:
-    """Peak bytes that torch's tensors take on the GPU during `run`, the networks included; None on a CPU."""
-    if not torch.cuda.is_available():
+def peak_memory(variant: Variant, run: Callable[[], None]) -> int | None:
+    """Bytes that torch takes on the GPU during `run` beyond what it held before; None where that is not known.
+
+    That is on a CPU, and of CUDA graphs, which keep theirs from one run to the next.
+    """
+    if not torch.cuda.is_available() or variant.compile_mode == "reduce-overhead":
         return None
     torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
     run()
-    return torch.cuda.max_memory_allocated()
+    return torch.cuda.max_memory_allocated() - held

@@ -2,14 +2,15 @@
 
     python -m benchmarks.upscale_speed [--size 128x128 480x270 960x540] [--dtype bfloat16] [--rounds 7] [--quick]
 
-SIZE is width x height of the small picture. A time is of the whole call, from numpy to numpy; memory is of a GPU, ours
-the highest until then, so let the sizes go up. First both enlarge a
-picture in float32 with equal weights, and must get the same within one level.
+SIZE is width x height of the small picture. A time is of the whole call, from numpy to numpy; memory is what it needs
+on a GPU beyond the weights, ours the highest until then, so let the sizes go up. First both enlarge a picture in
+float32 with equal weights, and must get the same within one level.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,17 @@ from ml_collections import ConfigDict
 
 from benchmarks import torch_peer
 from benchmarks.flops import generator_flops
-from benchmarks.side_by_side import Contender, arguments, footer, interleave, megabytes, ratio, start, table
+from benchmarks.side_by_side import (
+    Contender,
+    arguments,
+    footer,
+    full_precision,
+    interleave,
+    megabytes,
+    ratio,
+    start,
+    table,
+)
 from benchmarks.train_speed import load
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.build import build_generator
@@ -46,23 +57,26 @@ def picture(size: str) -> np.ndarray:
 
 def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> dict[str, Contender]:
     """Ours and torch's variants, from equal weights; with --only one side's."""
+    memory = {"ours": our_memory}
     calls = {} if args.only == "torch" else {"ours": ours(config)}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         calls[f"torch, {variant.name}"] = theirs(config, variant)
-    return {name: contender(name, call, lr) for name, call in calls.items()}
+        memory[f"torch, {variant.name}"] = partial(torch_peer.peak_memory, variant)
+    return {name: contender(call, lr, memory[name]) for name, call in calls.items()}
 
 
-def contender(name: str, call: Call, lr: np.ndarray) -> Contender:
+def our_memory(run: Callable[[], None]) -> int | None:
+    run()
+    stats = jax.devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] - stats["bytes_in_use"] if stats else None
+
+
+def contender(call: Call, lr: np.ndarray, memory: Callable[[Callable[[], None]], int | None]) -> Contender:
     def run(times: int) -> None:
         for _ in range(times):
             call(lr)
 
-    def memory() -> int | None:
-        if name != "ours":
-            return torch_peer.peak_memory(lambda: run(1))
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-    return Contender(run, 1, memory)
+    return Contender(run, 1, lambda: memory(lambda: run(1)))
 
 
 def ours(config: ConfigDict) -> Call:
@@ -78,10 +92,10 @@ def theirs(config: ConfigDict, variant: torch_peer.Variant) -> Call:
 def check(quick: bool) -> str:
     """A line for the output; SystemExit if the two pictures differ by more than a level, or in many values."""
     config, lr = load("SRResNet", quick), picture("40x24")
-    pictures = [call(lr).astype(int) for call in (ours(config), theirs(config, torch_peer.variants(False)[-1]))]
+    with full_precision():
+        pictures = [call(lr).astype(int) for call in (ours(config), theirs(config, torch_peer.variants(False)[-1]))]
     difference = np.abs(pictures[0] - pictures[1])
     share, largest = float((difference > 0).mean()), int(difference.max())
-    # elsewhere than on a CPU float32 convolutions are made of shorter products
     most_levels, most_values = (1, 0.01) if jax.default_backend() == "cpu" else (2, 0.2)
     result = f"{share:.2%} of values differ, by {largest} levels at most"
     if largest > most_levels or share > most_values:
@@ -92,6 +106,7 @@ def check(quick: bool) -> str:
 def measure(size: str, config: ConfigDict, args: argparse.Namespace) -> list[list[str]]:
     """The rows of one size."""
     lr = picture(size)
+    torch._dynamo.reset()  # as in train_speed
     found = contenders(config, lr, args)
     seconds = interleave(found, args.rounds)
     height, width = lr.shape[:2]
@@ -107,6 +122,7 @@ def measure(size: str, config: ConfigDict, args: argparse.Namespace) -> list[lis
             ]
             + [ratio(seconds, name), f"{flops / value / 1e12:.3g}", megabytes(found[name].memory())]
         )
+        print(*rows[-1], sep="  ", flush=True)
     return rows
 
 

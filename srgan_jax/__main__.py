@@ -16,6 +16,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from srgan_jax.errors import UserError, printable
+from srgan_jax.memory import keep_memory
 from srgan_jax.weights.fetch import cache_dir
 
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
@@ -62,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     sys.unraisablehook = without_echoes
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     keep_programs(ours)
+    if name == "train":  # nothing else needs the same block again and again
+        keep_memory()
     try:
         code: int = importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
         sys.stdout.flush()

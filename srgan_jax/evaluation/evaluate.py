@@ -10,7 +10,7 @@ from srgan_jax.evaluation.fid import Fid
 from srgan_jax.evaluation.pairs import Pairs
 from srgan_jax.inference.lpips import Lpips
 from srgan_jax.inference.pictures import Picture, comparison
-from srgan_jax.inference.upscale import make_upscale
+from srgan_jax.inference.upscale import Upscale, make_upscale
 from srgan_jax.ops.bicubic import imresize
 from srgan_jax.provenance import code_version, digest_tree
 from srgan_jax.training.trained import Generator
@@ -35,8 +35,9 @@ def evaluate(
     (scale,) = {pairs.origin["scale"] for pairs in sets.values()}
     upscalers: list[Any] = [lambda lr: imresize(lr, scale=scale) if scale > 1 else lr]
     methods: list[dict[str, Any]] = [(CONTROL if scale > 1 else COPY) | {"sets": {}}]
+    compiled: dict[Any, Upscale] = {}  # of equal networks one program, whatever their weights
     for generator in generators:
-        upscale = make_upscale(generator.network)
+        upscale = compiled.setdefault(generator.network, make_upscale(generator.network))
         upscalers.append(lambda lr, upscale=upscale, variables=generator.variables: upscale(variables, lr))
         methods.append(
             {

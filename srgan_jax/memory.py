@@ -1,0 +1,21 @@
+"""Memory that a process keeps: on a CPU, asking the system for it anew takes a good part of an update's time."""
+
+import ctypes
+
+# parameters of glibc's mallopt, from malloc.h
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
+
+
+def keep_memory() -> bool:
+    """Has malloc keep what is freed, for this process; whether that could be set (glibc alone has it).
+
+    XLA:CPU takes all intermediate arrays of an update as one block, and frees it afterwards. glibc gives a block of
+    that size back to the system, which clears each of its pages anew at the next first touch; benchmarks/RESULTS.md
+    has what that costs. To be called before other threads allocate: each would have an arena of its own, too small
+    for such blocks.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    return all(mallopt(parameter, value) for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (ARENA_MAX, 1)))

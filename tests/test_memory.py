@@ -1,0 +1,35 @@
+"""Memory that stays with the process: no page is cleared again for an update like the last."""
+
+import subprocess
+import sys
+
+import pytest
+from running import ROOT
+
+CODE = """
+import resource, sys
+from srgan_jax.memory import keep_memory
+if sys.argv[1] == "kept":
+    print(keep_memory(), end=" ")
+import jax, jax.numpy as jnp
+update = jax.jit(lambda x: jnp.sort(jnp.tile(x, 64), axis=0)[::1000].sum())  # 64 MB in between
+x = jnp.arange(2**18, dtype=jnp.float32)
+for turn in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    update(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str) -> list[str]:
+    command = [sys.executable, "-c", CODE, how]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_kept_memory_is_not_asked_for_again():
+    could, kept = faults("kept")
+    if could == "False":
+        pytest.skip("malloc has no mallopt: not glibc")
+    (given_back,) = faults("given back")
+    print(f"{given_back} page faults where memory is given back, {kept} where it is kept")
+    assert int(given_back) > 2**26 / 4096 / 2 and int(kept) < int(given_back) / 20
