@@ -19,8 +19,8 @@ from srgan_jax.ops.bicubic import PADDING
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
 FREE = tuple(
-    "steps init_from data.path data.target data.store data.threads data.cache_mb log checkpoint validation "
-    "parallel.mode guard".split()
+    "steps init_from data.path data.target data.store data.threads data.cache_mb loss.feature.weights log checkpoint "
+    "validation parallel.mode guard".split()
 )
 
 CHOICES = {

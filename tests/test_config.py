@@ -226,6 +226,7 @@ def test_the_same_config_does_not_differ():
     [
         {"steps": 3},
         {"init_from": "runs/x"},
+        {"loss__feature__weights": "/elsewhere/vgg19.npz"},
         {"data__path": "/elsewhere", "data__threads": 1, "data__cache_mb": 0},
         {"log__every": 7, "log__tensorboard": False},
         {"checkpoint__every": 7, "checkpoint__keep": 5},

@@ -1,6 +1,7 @@
 """Photographs in and out: files to uint8[h, w, 3] and back."""
 
 import errno
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 Image.init()
+log = logging.getLogger(__name__)
 READABLE = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN)
 
 
@@ -21,9 +23,12 @@ class BrokenImage(ValueError):
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Every file below the folder, links followed, whose ending Pillow can read; ordered by path."""
+    """Every file below the folder, links followed, whose ending Pillow can read; ordered by path.
+
+    A folder that cannot be read is left out, with a warning.
+    """
     found, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, onerror=_left_out, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:  # a link that leads back
             folders.clear()
@@ -31,6 +36,10 @@ def list_images(folder: str | Path) -> list[Path]:
         seen.add(real)
         found += [Path(root) / name for name in names]
     return sorted(path for path in found if path.suffix.lower() in READABLE)
+
+
+def _left_out(error: OSError) -> None:
+    log.warning("warning: %s: %s; what is in it is left out", error.filename, error.strerror)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -53,7 +62,9 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, upright, as 8-bit RGB; grey is repeated, 16 bits are rounded to 8, alpha is dropped.
+    """The picture, upright, as 8-bit RGB; grey is repeated, alpha is dropped.
+
+    16 bits become 8: grey is rounded, of colours Pillow cuts the lower byte off.
 
     Raises:
       BrokenImage: not a regular file, not an image, truncated or damaged.

@@ -114,7 +114,7 @@ def prepare(source: Source, folder: Path, field: str) -> Entries:
     Raises:
       UserError: no room, no right to write, or the folder holds something else.
     """
-    entries = load(folder, field)
+    entries = _known(source, folder, field)
     if all(mark in entries for mark in source.marks):
         return entries
     try:
@@ -124,13 +124,23 @@ def prepare(source: Source, folder: Path, field: str) -> Entries:
             raise UserError(f"{field}={folder}: the folder holds something else; choose a new one")
         with (folder / "index.lock").open("w") as lock:
             _acquire(lock.fileno(), folder)
-            entries = load(folder, field)  # the other process may have done it meanwhile
+            entries = _known(source, folder, field)  # the other process may have done it meanwhile
             missing = [index for index, mark in enumerate(source.marks) if mark not in entries]
             if missing:
                 _fill(source, missing, folder, entries, field)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{field}={folder}: {reason}; choose a folder with room that can be written to") from error
+    return entries
+
+
+def _known(source: Source, folder: Path, field: str) -> Entries:
+    """What the store has, without the photographs that were broken and no longer are: their marks may be the same."""
+    entries = load(folder, field)
+    broken = [index for index, mark in enumerate(source.marks) if isinstance(entries.get(mark), str)]
+    for index, found in _decoded(source, broken):
+        if not isinstance(found, str):
+            entries.pop(source.marks[index], None)
     return entries
 
 
@@ -223,6 +233,9 @@ def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np
             return index, source.read(index)
         except BrokenImage as error:
             return index, str(error)
+        except OSError as error:  # the machine's fault at the moment
+            reason = error.strerror or str(error)
+            raise UserError(f"{source.names[index]}: cannot be read ({reason}); give the same command again") from error
 
     cores, todo = os.cpu_count() or 1, iter(indices)
     with ThreadPoolExecutor(cores) as pool:

@@ -1,4 +1,8 @@
-"""Max-pooling with a gradient that is fast on CPUs: XLA:CPU (jaxlib 0.10) scatters, one number after another."""
+"""Max-pooling whose gradient is elementwise on CPUs and GPUs.
+
+XLA:CPU (jaxlib 0.10) scatters there, one number after another. XLA:GPU refuses to compile XLA's own where only
+deterministic operations are asked for (--xla_gpu_exclude_nondeterministic_ops).
+"""
 
 from functools import reduce
 from itertools import product
@@ -43,7 +47,8 @@ def _backward(x: Array, gradient: Array) -> tuple[Array]:
     def as_plain(x: Array, gradient: Array) -> Array:
         return jax.vjp(plain, x)[1](gradient)[0]
 
-    return (jax.lax.platform_dependent(x, gradient, cpu=_to_first, default=as_plain),)
+    by = {"cpu": _to_first, "cuda": _to_first, "rocm": _to_first}
+    return (jax.lax.platform_dependent(x, gradient, **by, default=as_plain),)
 
 
 max_pool.defvjp(lambda x: (max_pool(x), x), _backward)

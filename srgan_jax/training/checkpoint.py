@@ -17,6 +17,7 @@ from orbax.checkpoint import args
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from srgan_jax.errors import UserError
+from srgan_jax.training import parallel
 from srgan_jax.training.saved_step import (
     QUARANTINE,
     Damaged,
@@ -39,8 +40,13 @@ OVERHEAD, MARGIN = 1.1, 10**6  # bytes on disk for each byte of the state, and f
 
 
 def has_checkpoint(workdir: str | Path) -> bool:
-    """Whether a save was ever finished there; reads nothing, creates nothing."""
-    return bool(saved_steps(Path(workdir) / "checkpoints"))
+    """Whether a save was ever finished there; reads nothing, creates nothing. To be asked on every process."""
+    return bool(_steps(Path(workdir) / "checkpoints"))
+
+
+def _steps(folder: Path) -> list[int]:
+    """saved_steps as the lead finds them: others may see an older listing of a shared folder."""
+    return parallel.from_lead({"steps": saved_steps(folder)})["steps"]
 
 
 class Checkpoints:
@@ -56,7 +62,7 @@ class Checkpoints:
         self.folder = Path(workdir).absolute() / "checkpoints"
         self.saving: int | None = None  # the step in flight
         self.failures, self.failure = 0, ""  # in a row, and the last
-        for step in saved_steps(self.folder):
+        for step in _steps(self.folder):
             self._refuse(step, partial(read_records, self.folder / str(step)))
         if not has_checkpoint(workdir) and (self.folder.parent / QUARANTINE).is_dir():
             raise self._none_good()
@@ -71,7 +77,7 @@ class Checkpoints:
         Raises:
           UserError: FAILURES saves failed in a row.
         """
-        self._settle()
+        self.wait()
         self.saving, problem = step, ""
         if self.manager:
             try:
@@ -79,7 +85,7 @@ class Checkpoints:
             except Exception as error:  # of whatever kind, the disk's fault or Orbax's
                 problem = first_line(error)
         if _anywhere(bool(problem)):
-            self._settle(problem)
+            self.wait(problem)
 
     def restore(self, template: GanState) -> tuple[GanState, dict[str, Any]]:
         """The newest good checkpoint, placed as `template` is, and its meta. There must be one.
@@ -89,9 +95,9 @@ class Checkpoints:
         Raises:
           UserError: none is good, or the newest good one is of another network than `template`.
         """
-        self._settle()
+        self.wait()
         wanted = _tree(template)
-        for step in saved_steps(self.folder):
+        for step in _steps(self.folder):
             read = self._refuse(step, partial(_read, self.folder / str(step)))
             if read is not None:
                 break
@@ -120,7 +126,7 @@ class Checkpoints:
         failing = sys.exc_info()[0] is not None
         try:
             if not failing or jax.process_count() == 1:  # else the others may never come to agree
-                self._settle()
+                self.wait()
         finally:
             if self.manager:
                 self.manager.close()
@@ -128,8 +134,12 @@ class Checkpoints:
         if self.failures and not failing:
             raise UserError(f"{self.folder}: the last save failed ({self.failure}); {self._advice()}")
 
-    def _settle(self, problem: str = "") -> None:
-        """Waits for the save in flight, if there is one."""
+    def wait(self, problem: str = "") -> None:
+        """Until the save in flight, if there is one, is done or has failed; `problem`: why it is known to have failed.
+
+        Raises:
+          UserError: as `save`.
+        """
         if self.saving is None:
             return
         step, self.saving = self.saving, None
@@ -209,8 +219,7 @@ def _begin(
         return f"{free / 1e6:.1f} MB are free, it needs {needed / 1e6:.1f}"
     digests = make_digests(tree, {"meta": meta} if metrics is None else {"meta": meta, "metrics": metrics})
     items = args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta), digests=args.JsonSave(digests))
-    manager.save(step, args=items, metrics=metrics)
-    return ""
+    return "" if manager.save(step, args=items, metrics=metrics) else "a later step is there"
 
 
 def _read(step: Path) -> tuple[dict[str, Any], dict[str, Any]]:

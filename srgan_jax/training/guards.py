@@ -117,6 +117,8 @@ class Skips:
             if skip and not self.row:
                 self.first = update
             self.row = self.row + 1 if skip else 0
+            if self.row == self.patience:
+                break
         if any(skipped):
             log.warning("warning: loss or gradient not finite, update skipped (%d in a row at step %d)", self.row, step)
         return self.row >= self.patience

@@ -84,6 +84,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
                 if error.rollbacks >= config.guard.rollbacks:
                     raise keep_batch(run.config, source, error, workdir) from error
                 rollbacks = error.rollbacks + 1
+            checkpoints.wait()  # for one that the next line would miss
             state = start.initial_state(config, layout, has_checkpoint(workdir))
 
 
@@ -94,23 +95,22 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
       Diverged: too many updates in a row were not finite.
     """
     config, layout = run.config, run.layout
-    if has_checkpoint(run.workdir):
+    resumed = has_checkpoint(run.workdir)
+    if resumed:
         state, meta = run.checkpoints.restore(state)
         for name, value in run.facts.items():
             if meta["facts"][name] != value:
                 raise UserError(f"--workdir={run.workdir}: the run began with other {name}; use another --workdir")
         rollbacks = max(rollbacks, meta.get("rollbacks", 0))
-    elif config.init_from:  # from here on the other run may change
-        run.checkpoints.save(0, state, _meta(run, 0), None)
     if parallel.is_lead():
         start.describe(config, state, run.workdir)
+    if config.init_from and not resumed:  # from here on the other run may change
+        run.checkpoints.save(0, state, _meta(run, 0), None)
     first = int(state.g.step)
     if first >= config.steps:
         log.info("%s is complete: step %d of %d", run.workdir, first, config.steps)
         return state
-    lowered = start.with_field(
-        config, "optimizer.learning_rate", config.optimizer.learning_rate * config.guard.factor**rollbacks
-    )
+    lowered = start.lowered(config, rollbacks)
     state = layout.enter(with_optimizer(state, lowered))
 
     log.info("%s from step %d to %d", run.workdir, first, config.steps)

@@ -74,11 +74,11 @@ def agree(facts: dict[str, str]) -> None:
             raise UserError(f"--distributed: process {others[0]} has other {name} than process 0; start all alike")
 
 
-def from_lead(figures: dict[str, float]) -> dict[str, float]:
-    """The lead's, on every process. Waits for all."""
+def from_lead(facts: dict[str, Any]) -> dict[str, Any]:
+    """The lead's, on every process; as JSON at most 64 kB. Waits for all."""
     if jax.process_count() == 1:
-        return figures
-    mine = np.frombuffer(json.dumps(figures).encode().ljust(4096), np.uint8)
+        return facts
+    mine = np.frombuffer(json.dumps(facts).encode().ljust(65536), np.uint8)
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes())
 
 
@@ -134,7 +134,9 @@ class Layout:
         if self.mode != "pmap":
             return tree
         count = len(self.mesh.local_devices)
-        return jax.tree.map(lambda x: np.broadcast_to(own(x), (count, *x.shape)), tree)
+        copies = jax.tree.map(lambda x: np.broadcast_to(own(x), (count, *x.shape)), tree)
+        # on the devices from now on, and not sent again with each call
+        return jax.pmap(lambda tree: tree, devices=list(self.mesh.devices.flat))(copies)
 
     def leave(self, tree: Any) -> Any:
         """The way back."""
@@ -194,6 +196,11 @@ def own(x: jax.Array) -> np.ndarray:
     return np.asarray(x.addressable_data(0))
 
 
+def slice_of(device: jax.Device) -> int:
+    """The TPU slice that a device belongs to; of GPUs the machine."""
+    return getattr(device, "slice_index", 0)
+
+
 def make_layout(config: ConfigDict, devices: int = 0) -> Layout:
     """Over all devices of all processes, or the first so many.
 
@@ -204,5 +211,8 @@ def make_layout(config: ConfigDict, devices: int = 0) -> Layout:
     if config.batch_size % (len(chosen) * parts):
         what = f"the {len(chosen)} devices" + (f" times config.parallel.accumulate={parts}" if parts > 1 else "")
         raise UserError(f"config.batch_size={config.batch_size}: not divisible by {what}")
-    mesh = jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+    if len({slice_of(device) for device in chosen}) > 1:  # which jax.make_mesh, that looks for rings, refuses
+        mesh = Mesh(np.asarray(chosen), (AXIS,), axis_types=(AxisType.Auto,))
+    else:
+        mesh = jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
     return Layout(mesh, config.parallel.mode, config.batch_size)

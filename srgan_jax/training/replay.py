@@ -17,7 +17,8 @@ from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start
 from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
 from srgan_jax.training.guards import Diverged
-from srgan_jax.training.state import AUGMENT
+from srgan_jax.training.start import lowered
+from srgan_jax.training.state import AUGMENT, with_optimizer
 from srgan_jax.training.steps import make_update
 from srgan_jax.training.trained import load_config
 
@@ -32,13 +33,14 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier time
     parallel.from_lead({})  # the others wait until it is gone
     with closing(Checkpoints(folder, 1)) as checkpoints:
-        checkpoints.save(first, state, {}, None)
+        checkpoints.save(first, state, {"rollbacks": error.rollbacks}, None)
     if parallel.is_lead():
         call, i = divmod(first, config.steps_per_call)
         feed = make_feed(config, source)
         cut = jax.jit(feed.crops, static_argnums=1)
         hr = cut(next(feed.start(call)), i, jnp.asarray(first))
         np.savez(folder / BATCH, hr=np.asarray(hr), step=first)
+    parallel.from_lead({})  # the others would end the lead before it has written
     return UserError(
         f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}; look at it by "
         f"`srgan replay --workdir {workdir}`, and start anew with a lower config.optimizer.learning_rate"
@@ -56,9 +58,11 @@ def replay(workdir: Path) -> dict[str, float]:
     if not (folder / BATCH).is_file() or not has_checkpoint(folder):
         raise UserError(f"--workdir={workdir}: the run did not diverge (no {FOLDER}/{BATCH} in it)")
     config.parallel.mode, config.parallel.batch_norm = "jit", "global"
-    layout = parallel.make_layout(config)
+    layout = parallel.make_layout(config, devices=1)
     with closing(Checkpoints(folder, 1)) as checkpoints:
-        state, _ = checkpoints.restore(start.initial_state(config, layout, resumed=True))
+        state, meta = checkpoints.restore(start.initial_state(config, layout, resumed=True))
+    config = lowered(config, meta.get("rollbacks", 0))
+    state = with_optimizer(state, config)
     with np.load(folder / BATCH) as kept:
         batch: dict[str, Any] = {"hr": jnp.asarray(kept["hr"]), "position": jnp.arange(config.batch_size)}
     stream = jax.random.fold_in(jax.random.key(config.seed), AUGMENT)

@@ -50,6 +50,9 @@ def lock(workdir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"--workdir={workdir}: another process is training there") from error
+        except OSError as error:
+            reason = f"{error.strerror}: its file system has no locks"
+            raise UserError(f"--workdir={workdir}: {reason}; mount it with them (flock), or use another") from error
         yield
 
 
@@ -87,6 +90,12 @@ def with_field(config: ConfigDict, field: str, value: Any) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({field: value})
     return config
+
+
+def lowered(config: ConfigDict, rollbacks: int) -> ConfigDict:
+    """A copy with the learning rate that is left after so many returns to an earlier checkpoint."""
+    rate = config.optimizer.learning_rate * config.guard.factor**rollbacks
+    return with_field(config, "optimizer.learning_rate", rate)
 
 
 def digest(config: ConfigDict) -> str:

@@ -85,6 +85,8 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
         if layout(saved) != layout(wanted):
             raise Damaged("its arrays are not those of the generator in config.json")
     except Damaged as error:
+        if step not in saved_steps(folder):  # the run has removed it in the meantime, after saving a later one
+            return load_generator(run, field=field, which=which)
         others = [other for other in steps if other != step]
         remedy = "no other step is there: move it away and train again"
         if others:

@@ -108,7 +108,8 @@ def _fetch(remote: Remote, partial: Path) -> None:
             goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             offered = (answer.length or 0) + (have if goes_on else 0)
             if answer.length is not None and offered != remote.size:
-                partial.unlink()
+                if goes_on or not have:  # else it may be any page: what came earlier stays
+                    partial.unlink()
                 sizes = f"the server has {offered} bytes, the known file {remote.size}"
                 raise UserError(f"{remote.url}: {sizes}: try again later, {ELSEWHERE}")
             log.info(

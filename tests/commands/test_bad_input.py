@@ -1,5 +1,6 @@
 """Bad input: exit code 2 and one line that names the file or field; nothing is written."""
 
+import errno
 import fcntl
 import json
 import shutil
@@ -87,6 +88,15 @@ def test_train_refuses_a_workdir_in_use(tmp_path, capsys):
         assert "another process is training there" in refusal(capsys, command("tiny", tmp_path / "run"))
 
 
+def test_train_refuses_a_workdir_without_locks(tmp_path, capsys, monkeypatch):
+    def none(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    said = refusal(capsys, command("tiny", tmp_path / "run"))
+    assert f"--workdir={tmp_path}/run: No locks available: its file system has no locks; mount it" in said
+
+
 def test_training_that_diverges_stops_and_says_how_to_look_at_it(tmp_path, capsys):
     run = tmp_path / "run"
     fields = ("optimizer.learning_rate=1e30", "generator.norm=none", "validation.every=0", "checkpoint.every=10")
@@ -98,6 +108,7 @@ def test_training_that_diverges_stops_and_says_how_to_look_at_it(tmp_path, capsy
     assert main(["replay", f"--workdir={run}"]) == 0
     figures = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
     assert figures["step"] == "1" and figures["g/loss"] in ("nan", "inf")
+    assert float(figures["g/learning_rate"]) == pytest.approx(5e29)  # after one rollback
     assert main(["replay", f"--workdir={tmp_path}"]) == 2
 
 

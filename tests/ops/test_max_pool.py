@@ -22,17 +22,13 @@ def test_equals_xla_where_several_are_largest_too(shape):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_accelerators_get_the_plain_program(platform):
+def test_who_gets_which_program():
     x, to = jnp.ones((1, 4, 4, 2)), jnp.ones((1, 2, 2, 2))
 
-    def text(platform):
-        return (
-            jax.jit(lambda x, to: with_gradient(max_pool, x, to))
-            .trace(x, to)
-            .lower(lowering_platforms=(platform,))
-            .as_text()
-        )
+    def has(platform):
+        program = jax.jit(lambda x, to: with_gradient(max_pool, x, to)).trace(x, to)
+        text = program.lower(lowering_platforms=(platform,)).as_text()
+        return "reduce_window" in text, "select_and_scatter" in text
 
-    assert "select_and_scatter" in text(platform) and "reduce_window" in text(platform)
-    assert "select_and_scatter" not in text("cpu") and "reduce_window" not in text("cpu")
+    assert has("cpu") == (False, False) and has("tpu") == (True, True)
+    assert has("cuda") == (True, False)  # GPUs have no deterministic select_and_scatter

@@ -9,6 +9,7 @@ from running import bits, made_up_state, names, train
 
 from srgan_jax import __version__
 from srgan_jax.errors import UserError
+from srgan_jax.training import trained
 from srgan_jax.training.checkpoint import Checkpoints
 from srgan_jax.training.trained import load_generator
 
@@ -61,6 +62,29 @@ def test_another_network_is_no_damage(tmp_path, warned):
         with pytest.raises(UserError, match="arrays of another network"):
             checkpoints.restore(made_up_state(0).replace(d=None))
     assert names(tmp_path / "checkpoints") == ["2"] and not warned
+
+
+def test_a_step_before_the_last_is_not_saved_in_silence(tmp_path, warned):
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(4, made_up_state(4), {}, None)
+        checkpoints.save(2, made_up_state(2), {}, None)
+        checkpoints.save(6, made_up_state(6), {}, None)
+    assert names(tmp_path / "checkpoints") == ["4", "6"]
+    assert "not saved at step 2 (a later step is there)" in warned[0] and len(warned) == 1
+
+
+def test_one_that_is_removed_while_it_is_read_is_no_damage(tmp_path, monkeypatch):
+    """As by the run, once it has saved a later one."""
+    train("tiny", tmp_path / "run", *QUICK, "steps=4")
+    read = trained.read_records
+
+    def removed_before(step):
+        if step.name == "2":
+            shutil.rmtree(step)
+        return read(step)
+
+    monkeypatch.setattr(trained, "read_records", removed_before)
+    assert load_generator(tmp_path / "run", field="--checkpoint").step == 4
 
 
 def test_a_checkpoint_says_what_made_it_and_a_damaged_one_is_not_used_for_results(tmp_path):

@@ -44,17 +44,17 @@ if what == "kill":
     checkpoints.save(4, at(4), {"n": 4}, {"psnr_y": 1.0})
     os.kill(os.getpid(), signal.SIGKILL)
 if what == "one fails":  # as if the disk were full, for the process that writes
-    checkpoints._settle()
+    checkpoints.wait()
     if index == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     checkpoints.save(4, at(4), {"n": 4}, {"psnr_y": 1.0})
-    checkpoints._settle()
+    checkpoints.wait()
     if index == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     checkpoints.save(6, at(6), {"n": 6}, {"psnr_y": 1.0})
 if what == "damage":
     checkpoints.save(4, at(4), {"n": 4}, {"psnr_y": 1.0})
-    checkpoints._settle()
+    checkpoints.wait()
     damage(4)
 state, meta = checkpoints.restore(at(0))
 same = digest_tree(jax.tree.leaves(state)) == digest_tree(jax.tree.leaves(at(meta["n"])))

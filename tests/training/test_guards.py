@@ -87,7 +87,8 @@ def test_skips_are_counted_across_calls(caplog):
     assert not skips.add(3, [0, 0, 1]) and skips.first == 2
     assert not skips.add(6, [1, 1, 0]) and skips.row == 0
     assert not skips.add(9, [0, 1, 1])
-    assert skips.add(12, [1, 1, 1]) and skips.first == 7 and skips.row == 5
+    assert skips.add(12, [1, 1, 1]) and skips.first == 7
+    assert guards.Skips(patience=2).add(5, [0, 1, 1, 0, 1])  # a row that ends within the call counts, too
 
 
 STALL = """

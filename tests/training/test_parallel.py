@@ -197,6 +197,25 @@ def test_a_batch_that_cannot_be_taken_in_parts_is_refused():
         parallel.make_layout(config)
 
 
+def test_copies_for_pmap_lie_on_the_devices():
+    config = tiny.get_config()
+    config.parallel.mode = "pmap"
+    layout = parallel.make_layout(config)
+    entered = layout.enter(layout.replicate({"x": np.arange(3.0)}))["x"]
+    assert isinstance(entered, jax.Array) and entered.shape == (1, 3)  # numpy's would be sent with every call
+
+
+def test_devices_of_several_slices_are_one_mesh(monkeypatch):
+    config = tiny.get_config()
+    whole = parallel.make_layout(config).mesh
+    monkeypatch.setattr(jax, "devices", lambda: 2 * jax.local_devices())  # stand for those of two machines
+    monkeypatch.setattr(jax, "make_mesh", None)  # it refuses several slices
+    slices = iter(range(2))
+    monkeypatch.setattr(parallel, "slice_of", lambda device: next(slices))
+    mesh = parallel.make_layout(config).mesh
+    assert mesh.axis_names == whole.axis_names and mesh.axis_types == whole.axis_types and mesh.size == 2
+
+
 def test_statistics_of_replicas_need_a_mode_that_has_them():
     config = tiny.get_config()
     config.parallel.batch_norm = "replica"

