@@ -1,4 +1,7 @@
-"""Contenders in turn, in one process: medians, ratios, checks, and what machine it was."""
+"""Contenders in turn, in one process: medians, ratios, checks, and what machine it was.
+
+torch is imported where it is set up: benchmarks without it use the rest.
+"""
 
 import argparse
 import os
@@ -9,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import torch
 from absl import flags
 
 from srgan_jax.memory import keep_memory
@@ -49,6 +52,8 @@ def arguments(name: str, text: str) -> argparse.ArgumentParser:
 
 def start(args: argparse.Namespace) -> None:
     """Settings of both sides; before either has touched its device."""
+    import torch
+
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves torch its share of a GPU's memory
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     # torch's threads wait for each other by spinning: on a machine that others use, one is far faster than all
@@ -63,6 +68,8 @@ def start(args: argparse.Namespace) -> None:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Float32 products and convolutions of both sides as such; on a GPU they are TF32 otherwise."""
+    import torch
+
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32
     cudnn.allow_tf32 = matmul.allow_tf32 = False
@@ -134,7 +141,8 @@ def machine() -> str:
     models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     accelerators = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
     cores = f"{models[0] if models else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
-    packages = [f"{name} {metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "torch")]
+    wanted = [name for name in ("jax", "jaxlib", "flax", "torch") if find_spec(name)]
+    packages = [f"{name} {metadata.version(name)}" for name in wanted]
     settings = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "XLA_FLAGS") if os.environ.get(name)]
     return "; ".join([*accelerators, cores, *packages, f"Python {platform.python_version()}", *settings])
 
