@@ -13,6 +13,7 @@ import srgan_jax
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights import builtin
 from srgan_jax.weights.builtin import BUILTIN, DEFAULT, FILES, builtin_file
@@ -26,25 +27,35 @@ def test_the_file_is_what_is_said_of_it(name):
     assert trained.name == name and f"_x{trained.config.scale}" in path.name
     card = (ROOT / "docs" / "models" / f"{name}.md").read_text()
     about = BUILTIN[name]
-    for fact in (about.sha256, about.command, about.data, f"{about.set5:.2f}", f"{about.set14:.2f}"):
-        assert fact in card, fact
+    assert all(fact in card for fact in (about.sha256, about.command, about.data))
+    for title, figures in (("Set5", about.set5), ("Set14", about.set14)):
+        (row,) = (line for line in card.splitlines() if line.startswith(f"| {title} |"))
+        assert f"| {figures.psnr_y:.2f} |" in row and row.endswith(f"| {figures.lpips_alex:.4f} |".replace("0.", "."))
 
 
 def test_no_file_without_an_entry():
     assert {path.name for path in FILES.iterdir()} == {about.file for about in BUILTIN.values()}
 
 
+def means(name, data_dir, lpips=()):
+    """{set: figures} of the built-in weights `name`."""
+    sets = dict(find_set(data_dir / folder, scale=4, boundary="symmetric") for folder in ("set5", "set14"))
+    result, _ = evaluate([load_generator(builtin_file(name), field="")], sets, lpips)
+    return {folder: figures["mean"] for folder, figures in result["methods"][1]["sets"].items()}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILTIN)
-def test_figures_are_those_of_the_card(name, data_dir):
-    generator = load_generator(builtin_file(name), field="")
-    folders = (data_dir / folder for folder in ("set5", "set14"))
-    sets = dict(find_set(folder, scale=4, boundary="symmetric") for folder in folders)
-    result, _ = evaluate([generator], sets)
-    for folder in sets:
-        measured = result["methods"][1]["sets"][folder]["mean"]["psnr_y"]
-        print(f"{name} {folder} {measured:.3f}")
-        assert abs(measured - getattr(BUILTIN[name], folder)) <= 0.01
+def test_psnr_is_that_of_the_card(name, data_dir):
+    for folder, mean in means(name, data_dir).items():
+        assert abs(mean["psnr_y"] - getattr(BUILTIN[name], folder).psnr_y) <= 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUILTIN)
+def test_lpips_is_that_of_the_card(name, data_dir, lpips_files):
+    for folder, mean in means(name, data_dir, [make_lpips(lpips_files["alex"], "")]).items():
+        assert abs(mean["lpips_alex"] - getattr(BUILTIN[name], folder).lpips_alex) <= 0.0002
 
 
 def test_a_damaged_or_missing_file_is_named(tmp_path, monkeypatch):
