@@ -46,6 +46,9 @@ def arguments(name: str, text: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=int, default=7, help="turns of each contender; medians are printed (default 7)"
     )
+    parser.add_argument(
+        "--give-back", action="store_true", help="freed memory goes back to the system, as malloc has it by itself"
+    )
     parser.add_argument("--only", choices=["ours", "torch"], help="one side alone, its peak memory with it; no ratios")
     return parser
 
@@ -62,7 +65,8 @@ def start(args: argparse.Namespace) -> None:
     torch._dynamo.config.recompile_limit = 64  # its default counts all networks together, then falls back to eager
     if args.quick:
         args.rounds = 1
-    keep_memory()  # as `srgan train` does; torch's blocks stay with the process, too
+    if not vars(args).get("give_back"):
+        keep_memory()  # as `srgan train` does; torch's blocks stay with the process, too
 
 
 @contextmanager

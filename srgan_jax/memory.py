@@ -1,6 +1,7 @@
 """Memory that a process keeps: on a CPU, asking the system for it anew takes a good part of an update's time."""
 
 import ctypes
+import os
 
 # parameters of glibc's mallopt, from malloc.h
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
@@ -12,8 +13,11 @@ def keep_memory() -> bool:
     XLA:CPU takes all intermediate arrays of an update as one block, and frees it afterwards. glibc gives a block of
     that size back to the system, which clears each of its pages anew at the next first touch; benchmarks/RESULTS.md
     has what that costs. To be called before other threads allocate: each would have an arena of its own, too small
-    for such blocks.
+    for such blocks. Small blocks settle in the large one, which then is extended: in its first updates a process may
+    grow to a few times that block. Settings for malloc in the environment (MALLOC_ARENA_MAX, say) are left alone.
     """
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

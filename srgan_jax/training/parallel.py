@@ -131,7 +131,7 @@ class Layout:
 
     def enter(self, tree: Any) -> Any:
         """From global arrays to what the compiled call takes: itself, but for pmap: a copy per device."""
-        if self.mode != "pmap":
+        if self.mode != "pmap" or not jax.tree.leaves(tree):
             return tree
         count = len(self.mesh.local_devices)
         copies = jax.tree.map(lambda x: np.broadcast_to(own(x), (count, *x.shape)), tree)
