@@ -131,6 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", nargs="+", default=list(SIZES), metavar="SIZE")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default bfloat16 on an accelerator")
     parser.add_argument("--compile", action="store_true", default=None, help="torch.compile on a CPU, too")
+    parser.set_defaults(give_back=True)  # as `srgan upscale` does
     args = parser.parse_args(argv)
     start(args)
     accelerator = jax.default_backend() != "cpu"

@@ -17,7 +17,6 @@ from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start
 from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
 from srgan_jax.training.guards import Diverged
-from srgan_jax.training.start import lowered
 from srgan_jax.training.state import AUGMENT, with_optimizer
 from srgan_jax.training.steps import make_update
 from srgan_jax.training.trained import load_config
@@ -61,7 +60,7 @@ def replay(workdir: Path) -> dict[str, float]:
     layout = parallel.make_layout(config, devices=1)
     with closing(Checkpoints(folder, 1)) as checkpoints:
         state, meta = checkpoints.restore(start.initial_state(config, layout, resumed=True))
-    config = lowered(config, meta.get("rollbacks", 0))
+    config = start.lowered(config, meta.get("rollbacks", 0))
     state = with_optimizer(state, config)
     with np.load(folder / BATCH) as kept:
         batch: dict[str, Any] = {"hr": jnp.asarray(kept["hr"]), "position": jnp.arange(config.batch_size)}
