@@ -1,8 +1,8 @@
 """Convolution, by XLA's own and, in programs for CPUs, in the faster of equal forms.
 
 XLA:CPU (jaxlib 0.10) is slow where a convolution has few output channels, as a generator's last one has, slower still
-in its gradients, and in the input's gradient where there is a stride; where there are many channels it does sums that
-could be spared. Programs for accelerators hold nothing of the forms.
+in its gradients, in the input's gradient where there is a stride, and at padding for a kernel's gradient; where there
+are many channels it does sums that could be spared. Programs for accelerators hold nothing of the forms.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,9 @@ from srgan_jax.ops.conv_forms import Form
 
 # Matrix products stay with the library YNNPACK, convolutions go back to Eigen, which is faster in most of them.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-MANY = 128  # channels, in and out, from which on forms.winograd makes whole updates faster (benchmarks/RESULTS.md)
+FEW = 8  # channels, below which Eigen does not read several at a time
+MANY = 128  # channels, in and out, from which on forms.winograd makes whole updates faster (benchmarks/RESULTS.md),
+LARGE = 80e6  # and with half as many out, while it holds no more bytes than this
 
 
 @cache
@@ -41,6 +43,10 @@ def _to_x_by_winograd(x: Array, kernel: Array, gradient: Array, n: int) -> Array
     return forms.winograd(gradient, kernel, n, turned=True)
 
 
+def _to_few(x: Array, kernel: Array, gradient: Array, n: int) -> Array:
+    return forms.on_small_grid(gradient, kernel[::-1, ::-1].swapaxes(2, 3), n)
+
+
 class Forms(NamedTuple):
     """What a program for CPUs has in place of `plain`: for the value, x's gradient, and the kernel's."""
 
@@ -50,9 +56,27 @@ class Forms(NamedTuple):
     to_kernel: Form
 
 
+SAME_BEFORE = partial(forms.same, before=True)
+SAME_TO_X = partial(_to_x, forms.same)
 STRIDED = Forms(forms.same, forms.same, partial(_to_x, forms.in_phases), forms.same)
-WINOGRAD = Forms(forms.same, forms.winograd, _to_x_by_winograd, forms.same)
-SHUFFLED = Forms(forms.shuffled, forms.on_small_grid, partial(_to_x, forms.on_small_grid), forms.on_small_grid)
+SHUFFLED = Forms(
+    forms.shuffled,
+    forms.on_small_grid,
+    partial(_to_x, forms.on_small_grid),
+    partial(forms.on_small_grid, before=True),
+)
+
+
+def _unstrided(pixels: int, size: int, c: int, d: int) -> Forms:
+    """For so many pixels in a batch and kernels [size, size, c, d]."""
+
+    def wide(c: int, d: int) -> bool:
+        spared = min(c, d) >= MANY or 2 * d >= MANY and 16 * pixels * c <= LARGE
+        return size == 3 and c >= MANY and spared
+
+    value = forms.winograd if wide(c, d) else SAME_BEFORE if c < FEW else forms.same
+    to_x = _to_x_by_winograd if wide(d, c) else _to_few if c < FEW and size % 2 else SAME_TO_X
+    return Forms(forms.same, value, to_x, SAME_BEFORE)
 
 
 def convolve(
@@ -65,12 +89,8 @@ def convolve(
     if reflect:
         pad = ((kernel.shape[0] - 1) // 2,) * 2
         return forms.conv(jnp.pad(x, ((0, 0), pad, pad, (0, 0)), mode="reflect"), kernel, forms.NO_PADDING)
-    if stride > 1:
-        return _convolve(x, kernel, stride, STRIDED)
     size, _, c, d = kernel.shape
-    if size == 3 and min(c, d) >= MANY:
-        return _convolve(x, kernel, 1, WINOGRAD)
-    return forms.same(x, kernel, 1)
+    return _convolve(x, kernel, stride, STRIDED if stride > 1 else _unstrided(x.size // c, size, c, d))
 
 
 def shuffled_conv(

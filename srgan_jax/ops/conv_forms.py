@@ -19,14 +19,22 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 NO_PADDING = ((0, 0), (0, 0))
 
 
-def conv(x: Array, kernel: Array, padding: tuple[tuple[int, int], tuple[int, int]], stride: int = 1) -> Array:
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv(x: Array, kernel: Array, padding: Padding, stride: int = 1, before: bool = False) -> Array:
+    """before: x is padded on its own, which XLA would undo. Where x has few channels, or the kernel's gradient is
+    wanted and the batch, which takes their place then, is small, Eigen is twice as slow to pad.
+    """
+    if before:
+        x, padding = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0)))), NO_PADDING
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
 
 
-def same(x: Array, kernel: Array, stride: int) -> Array:
-    """lax's own, zero-padded by (k - 1) // 2 on every side."""
+def same(x: Array, kernel: Array, stride: int, before: bool = False) -> Array:
+    """lax's own, zero-padded by (k - 1) // 2 on every side; `before` as in conv."""
     pad = ((kernel.shape[0] - 1) // 2,) * 2
-    return conv(x, kernel, (pad, pad), stride)
+    return conv(x, kernel, (pad, pad), stride, before)
 
 
 def shuffled(x: Array, kernel: Array, factor: int) -> Array:
@@ -76,18 +84,19 @@ def in_phases(x: Array, kernel: Array, stride: int) -> Array:
     return reduce(jnp.add, (part[:, :h, :w] for part in parts))
 
 
-def on_small_grid(x: Array, kernel: Array, factor: int) -> Array:
+def on_small_grid(x: Array, kernel: Array, factor: int, before: bool = False) -> Array:
     """The same without shuffling x: d * factor**2 channels on the small grid, which are shuffled instead.
 
     They and the kernel's rows all become output channels of one convolution along rows, so that it has many; the rows
-    are put in their places afterwards. In float32: of bfloat16's the sum would be rounded between its terms.
+    are put in their places afterwards. In float32: of bfloat16's the sum would be rounded between its terms. `before`
+    as in conv.
     """
-    before, after, small = _small_kernel(kernel.astype(jnp.float32), factor)
+    first, last, small = _small_kernel(kernel.astype(jnp.float32), factor)
     rows, columns, c, d = small.shape
     along = small.transpose(1, 2, 0, 3).reshape(1, columns, c, rows * d)
-    y = conv(x.astype(jnp.float32), along, ((0, 0), (before, after)))
+    y = conv(x.astype(jnp.float32), along, ((0, 0), (first, last)), 1, before)
     b, h, w, _ = y.shape
-    y = jnp.pad(y.reshape(b, h, w, rows, d), ((0, 0), (before, after), (0, 0), (0, 0), (0, 0)))
+    y = jnp.pad(y.reshape(b, h, w, rows, d), ((0, 0), (first, last), (0, 0), (0, 0), (0, 0)))
     total = reduce(jnp.add, (y[:, i : i + h, :, i] for i in range(rows)))
     return pixel_shuffle(total, factor).astype(x.dtype)
 

@@ -85,7 +85,7 @@ def test_bfloat16_is_no_less_exact_than_the_plain_form():
 
 
 def strided(x, kernel, stride):
-    pad = (kernel.shape[0] // 2,) * 2
+    pad = ((kernel.shape[0] - 1) // 2,) * 2
     dimensions = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), (pad, pad), dimension_numbers=dimensions)
 
@@ -113,6 +113,28 @@ def wide_arrays(shape=(2, 5, 8), dtype=jnp.float32):
     return tuple(value.astype(dtype) for value in (x, kernel, to))
 
 
+def unstrided_arrays(size=3, shape=(2, 5, 8), channels=(3, 9)):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (*shape, channels[0]))
+    kernel = jax.random.normal(keys[1], (size, size, *channels)) / size
+    to = jax.random.normal(keys[2], jax.eval_shape(lambda: strided(x, kernel, 1)).shape)
+    return x, kernel, to
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6), (1, 7, 9), (1, 2, 3)])
+@pytest.mark.parametrize("size", [1, 3, 4, 9])
+@pytest.mark.parametrize("channels", [(conv.FEW - 1, 9), (conv.FEW, 3), (1, 1)])
+def test_few_channels(channels, size, shape):
+    inputs = unstrided_arrays(size, shape, channels)
+    assert_close(with_gradients(convolve, 1)(*inputs), with_gradients(strided, 1)(*inputs))
+
+
+@pytest.mark.parametrize("channels", [(conv.MANY, conv.MANY // 2), (conv.MANY // 2, conv.MANY)])
+def test_many_channels_on_one_side(channels):
+    inputs = unstrided_arrays(3, (1, 7, 9), channels)
+    assert_close(with_gradients(convolve, 1)(*inputs), with_gradients(strided, 1)(*inputs))
+
+
 def unit_stride(function):
     return lambda x, kernel, _: function(x, kernel, 1)
 
@@ -135,6 +157,7 @@ def test_many_channels_of_bfloat16_are_added_up_in_float32():
 CASES = {
     "shuffled": (shuffled_conv, plain, lambda: arrays(2, 5)),
     "strided": (convolve, strided, lambda: strided_arrays(2, 3, (2, 8, 6))),
+    "few channels": (unit_stride(convolve), unit_stride(strided), unstrided_arrays),
     "many channels": (unit_stride(convolve), unit_stride(strided), wide_arrays),
 }
 
