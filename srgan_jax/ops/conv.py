@@ -19,8 +19,7 @@ from srgan_jax.ops.conv_forms import Form
 # Matrix products stay with the library YNNPACK, convolutions go back to Eigen, which is faster in most of them.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 FEW = 8  # channels, below which Eigen does not read several at a time
-MANY = 128  # channels, in and out, from which on forms.winograd makes whole updates faster (benchmarks/RESULTS.md),
-LARGE = 80e6  # and with half as many out, while it holds no more bytes than this
+MANY = 128  # channels in, with half as many out, from which on forms.winograd is faster (benchmarks/RESULTS.md)
 
 
 @cache
@@ -67,12 +66,11 @@ SHUFFLED = Forms(
 )
 
 
-def _unstrided(pixels: int, size: int, c: int, d: int) -> Forms:
-    """For so many pixels in a batch and kernels [size, size, c, d]."""
+def _unstrided(size: int, c: int, d: int) -> Forms:
+    """For kernels [size, size, c, d]."""
 
     def wide(c: int, d: int) -> bool:
-        spared = min(c, d) >= MANY or 2 * d >= MANY and 16 * pixels * c <= LARGE
-        return size == 3 and c >= MANY and spared
+        return size == 3 and c >= MANY and 2 * d >= MANY
 
     value = forms.winograd if wide(c, d) else SAME_BEFORE if c < FEW else forms.same
     to_x = _to_x_by_winograd if wide(d, c) else _to_few if c < FEW and size % 2 else SAME_TO_X
@@ -90,7 +88,7 @@ def convolve(
         pad = ((kernel.shape[0] - 1) // 2,) * 2
         return forms.conv(jnp.pad(x, ((0, 0), pad, pad, (0, 0)), mode="reflect"), kernel, forms.NO_PADDING)
     size, _, c, d = kernel.shape
-    return _convolve(x, kernel, stride, STRIDED if stride > 1 else _unstrided(x.size // c, size, c, d))
+    return _convolve(x, kernel, stride, STRIDED if stride > 1 else _unstrided(size, c, d))
 
 
 def shuffled_conv(
