@@ -21,7 +21,7 @@ from absl import flags
 
 from srgan_jax.memory import keep_memory
 
-WARM = 8  # runs before the first that is timed: until then a process may still grow (srgan_jax/memory.py)
+WARM = 8  # runs on a CPU before the first that is timed: until then a process may grow (srgan_jax/memory.py)
 TURN = 0.5  # seconds that a turn lasts, at least: then neither the clock nor a neighbour's spinning threads matter
 
 
@@ -88,15 +88,16 @@ def full_precision() -> Iterator[None]:
 def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, float]:
     """Median seconds of one piece for each, over `rounds` rounds in which each has one turn.
 
-    Before that each runs WARM times (a CUDA graph is recorded in the second run), thrice if there is one round; the
-    last of them tells how often it fits into a turn. A torch.compile that fails there is named and left out. A turn
-    begins with a run that is not timed: it takes back from the caches the place that another's turn had. The order is
-    turned by one place from round to round, so that nobody always follows the same neighbour.
+    Before that each runs WARM times, or three times on an accelerator (a CUDA graph is recorded in the second run) or
+    for a single round; the last of them tells how often it fits into a turn. A torch.compile that fails there is named
+    and left out. A turn begins with a run that is not timed: it takes back from the caches the place that another's
+    turn had. The order is turned by one place from round to round, so that nobody always follows the same neighbour.
     """
+    warm = WARM if rounds > 1 and jax.default_backend() == "cpu" else 3
     times: dict[str, int] = {}
     for name, contender in contenders.items():
         try:
-            for _ in range(WARM - 1 if rounds > 1 else 2):
+            for _ in range(warm - 1):
                 contender.run(1)
             began = time.perf_counter()
             contender.run(1)

@@ -14,17 +14,16 @@ from jax import Array
 from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 
 Form = Callable[[Array, Array, int], Array]
+Padding = tuple[tuple[int, int], tuple[int, int]]
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 NO_PADDING = ((0, 0), (0, 0))
 
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
-
-
 def conv(x: Array, kernel: Array, padding: Padding, stride: int = 1, before: bool = False) -> Array:
-    """before: x is padded on its own, which XLA would undo. Where x has few channels, or the kernel's gradient is
-    wanted and the batch, which takes their place then, is small, Eigen is twice as slow to pad.
+    """before: x is padded by an operation of its own, kept from XLA, which may put it back into the convolution.
+
+    Eigen is slow to pad where few channels are innermost: x's, or for the kernel's gradient the images of a batch.
     """
     if before:
         x, padding = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0)))), NO_PADDING
