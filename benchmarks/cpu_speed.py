@@ -3,10 +3,12 @@
     JAX_PLATFORMS=cpu python -m benchmarks.cpu_speed [--rounds 7] [--plain] [--quick]
 
 The rows are those of upscale_speed and train_speed, in float32; their docstrings say what is measured and checked.
+Ours and torch's take turns in processes of their own, which keep the memory that they have freed (--give-back: do not).
 With --plain the same program is measured with XLA's own convolutions and settings, too: once a jaxlib is as fast with
 them, the forms can go.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +18,7 @@ import jax
 import torch
 
 from benchmarks import train_speed, upscale_speed
+from benchmarks.apart import Make, apart
 from benchmarks.side_by_side import Contender, arguments, footer, interleave, ratio, start, table
 from srgan_jax.models import vgg
 from srgan_jax.ops import conv
@@ -41,36 +44,38 @@ def main(argv: list[str] | None = None) -> int:
 
     rows: list[list[str]] = []
 
-    def row(work: str, make: Callable[[], dict[str, Contender]]) -> None:
-        found = make()
-        if args.plain and "ours" in found:
-            found["plain"] = plain(make)
-        rows.append([work, *cells(interleave(found, args.rounds))])
+    def row(work: str, make: Callable[[argparse.Namespace], dict[str, Contender]]) -> None:
+        wanted = [args.only] if args.only else ["ours", "torch"]
+        sides = [partial(make, argparse.Namespace(**vars(args) | {"only": side})) for side in wanted]
+        if args.plain and args.only != "torch":
+            sides.append(partial(plain, sides[0]))
+        with apart(sides, args) as found:
+            rows.append([work, *cells(interleave(found, args.rounds))])
         print(*rows[-1], sep="  ", flush=True)
 
     if args.size and not args.only:
         print(upscale_speed.check(args.quick), flush=True)
     for size in ["24x16"] if args.quick and args.size else args.size:
         config, lr = train_speed.load("SRResNet", args.quick), upscale_speed.picture(size)
-        row(f"enlarge {size}", partial(upscale_speed.contenders, config, lr, args))
+        row(f"enlarge {size}", partial(upscale_speed.contenders, config, lr))
     for kind in args.kind:
         if not args.only:
             print(train_speed.check(kind, args.quick), flush=True)
         for batch in [2] if args.quick else args.batch:
             config = train_speed.load(kind, args.quick, f"batch_size={batch}")
-            row(f"{kind} update, batch {batch}", partial(train_speed.contenders, config, args))
+            row(f"{kind} update, batch {batch}", partial(train_speed.contenders, config))
     print(f"\n{table(HEAD, rows)}\n{footer(args)}")
     return 0
 
 
-def plain(make: Callable[[], dict[str, Contender]]) -> Contender:
+def plain(make: Make) -> dict[str, Contender]:
     """Ours, compiled without the forms for CPUs of ops/conv.py and ops/pool.py."""
     convolutions = mock.patch.object(conv, "_convolve", lambda x, kernel, n, forms: forms.plain(x, kernel, n))
     pool = mock.patch.object(vgg, "max_pool", plain_pool)
     with convolutions, pool, mock.patch.dict(conv.CPU_OPTIONS, clear=True):
         contender = make()["ours"]
         contender.run(1)
-    return contender
+    return {"plain": contender}
 
 
 def cells(seconds: dict[str, float]) -> list[str]:

@@ -158,6 +158,6 @@ def megabytes(memory: int | None) -> str:
 
 
 def footer(args: argparse.Namespace) -> str:
-    """The machine, and with --only the process' peak memory, which then is one side's."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    return f"\n{machine()}" + (f"\npeak memory of this process: {peak:.0f} MiB" if args.only else "")
+    """The machine; with --only the peak memory of a process, this one or one it began, which then is one side's."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    return f"\n{machine()}" + (f"\npeak memory of a process: {peak:.0f} MiB" if args.only else "")

@@ -1,9 +1,14 @@
 """Every benchmark runs at --quick: it compares equal things, prints its table, and notices what is not equal."""
 
+import multiprocessing
+import os
+from functools import partial
+
 import pytest
 import torch
 
 from benchmarks import cpu_speed, startup, torch_peer, train_speed, upscale_speed
+from benchmarks.apart import apart
 from benchmarks.flops import generator_flops, update_flops
 from benchmarks.side_by_side import Contender, check_equal, interleave, ratio
 
@@ -48,7 +53,7 @@ def test_cpu_speed(capsys):
 def test_one_side_alone(capsys):
     assert cpu_speed.main(["--quick", "--only", "torch", "--kind"]) == 0
     text, rows = table_of(capsys, cells=6)
-    assert rows[0][1] == rows[0][5] == "-" and float(rows[0][3]) > 0 and "peak memory of this process" in text
+    assert rows[0][1] == rows[0][5] == "-" and float(rows[0][3]) > 0 and "peak memory of a process" in text
 
 
 @pytest.mark.slow
@@ -102,6 +107,26 @@ def test_turns_are_shared_evenly():
     contenders = {name: Contender(lambda times, name=name: order.append(name)) for name in ("ours", "torch, a")}
     seconds = interleave(contenders, 1)
     assert order == 3 * ["ours"] + 3 * ["torch, a"] + ["ours", "torch, a"] and min(seconds.values()) >= 0
+
+
+def two(pieces: int) -> dict[str, Contender]:
+    def fail(times: int) -> None:
+        raise ValueError(f"not {times} times")
+
+    return {"good": Contender(lambda times: os.environ.update(TIMES=str(times)), pieces), "bad": Contender(fail)}
+
+
+def test_contenders_apart_run_in_their_own_processes():
+    args = cpu_speed.arguments("here", "").parse_args(["--quick"])
+    with apart([partial(two, 3)], args) as found:
+        assert found["good"].pieces == 3
+        found["good"].run(5)
+        assert "TIMES" not in os.environ
+        with pytest.raises(RuntimeError, match="ValueError: not 2 times"):
+            found["bad"].run(2)
+    assert not multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match="TypeError"), apart([partial(two, 3, 4)], args):
+        pass
 
 
 def test_ratio_is_to_the_fastest():

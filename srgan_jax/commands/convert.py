@@ -1,4 +1,7 @@
-"""srgan convert vgg16|vgg19|lpips|inception|generator|export: others' weights to ours, our generator to theirs."""
+"""srgan convert vgg16|vgg19|lpips|inception|generator|export|interpolate: others' weights to ours, ours to theirs.
+
+And two of ours to one between them.
+"""
 
 import argparse
 import os
@@ -19,7 +22,8 @@ def main(argv: list[str]) -> int:
     if args.kind == "inception":
         args.output = args.output or cache_dir() / "inception_fid.safetensors"
     if args.kind != "lpips" and args.output and args.output.exists():
-        if args.source and same_place(args.output, Path(args.source)):
+        sources = [Path(source) for source in (args.source, getattr(args, "other", None)) if source]
+        if any(same_place(args.output, source) for source in sources):
             raise UserError(f"-o: {args.output} would replace what is read; choose another place")
         if not args.overwrite:
             raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
@@ -84,6 +88,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
     export.add_argument("-o", "--output", required=True, type=Path, metavar="FILE")
     export.add_argument("--to", required=True, choices=EXPORTS)
     export.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
+    mixed = kinds.add_parser(
+        "interpolate",
+        help="a generator between two, a faithful and a sharp one, say",
+        description="Each weight is (1 - share) times the first's plus share times the second's (Wang et al. 2018, "
+        "section 3.4). That is of use where the second was trained on from the first.",
+    )
+    mixed.add_argument("source", metavar="FIRST", help="run, .safetensors file, built-in name")
+    mixed.add_argument("other", metavar="SECOND")
+    mixed.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.safetensors")
+    mixed.add_argument("--share", required=True, type=float, help="of the second, from 0 to 1")
+    mixed.add_argument("--name", help="what tables call it")
+    mixed.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of runs")
     for kind in (kinds.choices[name] for name in CONVERT if name != "lpips"):
         kind.add_argument("--overwrite", action="store_true", help="replace what is there")
     return parser.parse_args(argv)
@@ -163,6 +179,18 @@ def export(args: argparse.Namespace) -> list[Path]:
     return [args.output]
 
 
+def between(args: argparse.Namespace) -> list[Path]:
+    from srgan_jax.training.interpolate import interpolate
+    from srgan_jax.training.trained import load_generator
+
+    first, second = (
+        load_generator(run, field=field, which=args.which)
+        for run, field in ((args.source, "FIRST"), (args.other, "SECOND"))
+    )
+    interpolate(first, second, args.share, args.output, args.name)
+    return [args.output]
+
+
 CONVERT = {
     "vgg16": convert_vgg,
     "vgg19": convert_vgg,
@@ -170,4 +198,5 @@ CONVERT = {
     "inception": convert_inception,
     "generator": convert_generator,
     "export": export,
+    "interpolate": between,
 }

@@ -53,6 +53,17 @@ def generator_shapes(network: nn.Module) -> Any:
     return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), train=False))
 
 
+def differences(there: nn.Module, here: nn.Module) -> list[str]:
+    """In words, what keeps one generator's weights from serving the other: "generator.blocks: 3 there, 1 here".
+
+    By the networks and not their configs: a run may be older than a field, and a field of no use to its network.
+    """
+    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in (there, here))
+    free = ("parent", "dtype", "axis_name", "icnr", "dropout", "inference_norm")  # which may differ
+    names = [name for name in ours if name not in free and theirs.get(name) != ours[name]]
+    return [f"generator.{name}: {theirs.get(name)!r} there, {ours[name]!r} here" for name in names]
+
+
 def build_discriminator(config: ConfigDict, *, axis_name: str | None = None) -> nn.Module | None:
     """The network that `config.discriminator` names, None for "none"; errors as in build_generator."""
     network = _choose(DISCRIMINATORS, "discriminator.name", config.discriminator.name)

@@ -1,6 +1,5 @@
 """What a run is checked for and given before its first update."""
 
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -20,7 +19,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
-from srgan_jax.models.build import build_discriminator, build_generator
+from srgan_jax.models.build import build_discriminator, build_generator, differences
 from srgan_jax.training.parallel import Layout
 from srgan_jax.training.state import GanState, create_state
 from srgan_jax.training.trained import load_config, load_generator
@@ -123,12 +122,7 @@ def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState
     """The generator, and its running statistics, of another run."""
     field = "config.init_from"
     source = load_generator(config.init_from, field=field)
-    pair = source.network, build_generator(config)
-    # as built: a run may be older than a field, and a field may be of no use to a network
-    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in pair)
-    free = ("parent", "dtype", "axis_name", "icnr", "dropout", "inference_norm")  # which may differ
-    fields = [n for n in ours if n not in free]
-    other = [f"generator.{n}: {theirs.get(n)!r} there, {ours[n]!r} here" for n in fields if theirs.get(n) != ours[n]]
+    other = differences(source.network, build_generator(config))
     if other:
         raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
     log.info("generator from %s, step %d", config.init_from, source.step)

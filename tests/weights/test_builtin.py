@@ -27,7 +27,7 @@ def test_the_file_is_what_is_said_of_it(name):
     assert trained.name == name and f"_x{trained.config.scale}" in path.name
     card = (ROOT / "docs" / "models" / f"{name}.md").read_text()
     about = BUILTIN[name]
-    assert all(fact in card for fact in (about.sha256, about.command, about.data))
+    assert all(fact in card for fact in (about.sha256, *about.commands, about.data))
     for title, figures in (("Set5", about.set5), ("Set14", about.set14)):
         (row,) = (line for line in card.splitlines() if line.startswith(f"| {title} |"))
         assert f"| {figures.psnr_y:.2f} |" in row and row.endswith(f"| {figures.lpips_alex:.4f} |".replace("0.", "."))
