@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # No test looks into the user's cache, or leaves anything there
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="srgan_jax_test_home_")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+# A shell has what it starts in the background ignore Ctrl-C; processes that tests start would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 flags.FLAGS.mark_as_parsed()  # Grain reads flags before its first batch
 CHECKED = ("ops", "losses", "metrics", "data.prepare", "data.device_pipeline")
