@@ -1,6 +1,5 @@
-"""srgan convert vgg16|vgg19|lpips|inception|generator|export|interpolate: others' weights to ours, ours to theirs.
-
-And two of ours to one between them.
+"""srgan convert vgg16|vgg19|lpips|inception|generator|export|interpolate: others' weights to ours, ours to theirs or
+to one between two.
 """
 
 import argparse
