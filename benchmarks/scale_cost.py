@@ -25,7 +25,7 @@ from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel
 from srgan_jax.training.call import make_call
 from srgan_jax.training.start import networks
-from srgan_jax.training.state import GanState, create_state
+from srgan_jax.training.state import GanState, make_state
 from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
@@ -59,7 +59,7 @@ def load(kind: str, batch: int, quick: bool, mode: str) -> ConfigDict:
 def compile_update(config: ConfigDict, devices: int) -> tuple[jax.stages.Compiled, GanState]:
     """The program that training compiles, for the first so many devices, and the state's shapes; nothing is run."""
     layout = parallel.make_layout(config, devices)
-    state = jax.eval_shape(lambda: create_state(config, *networks(config, layout)))
+    state = jax.eval_shape(lambda: make_state(config, *networks(config, layout)))
     vgg, feature, crop = build_features(config), config.loss.feature, config.data.crop
     params = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, random_vgg(feature.network, feature.layer, 0)))
     fed = jax.ShapeDtypeStruct((1, config.batch_size, crop, crop, 3), jnp.uint8)

@@ -16,7 +16,7 @@ import pytest
 from srgan_jax import config as configs
 from srgan_jax.__main__ import main, without_echoes
 from srgan_jax.models.build import build_discriminator, build_generator
-from srgan_jax.training.state import GanState, create_state
+from srgan_jax.training.state import GanState, make_state
 
 ROOT = Path(__file__).parent.parent
 sys.unraisablehook = without_echoes  # as at the command line; they may come after the test that caused them
@@ -97,7 +97,7 @@ def leaves(workdir: Path) -> dict[str, np.ndarray]:
 def made_up_state(step: int) -> GanState:
     """tiny_gan's state with other numbers at each step, without compiling or training anything."""
     config = configs.load(f"{ROOT}/configs/tiny_gan.py", [])
-    shapes = jax.eval_shape(lambda: create_state(config, build_generator(config), build_discriminator(config)))
+    shapes = jax.eval_shape(lambda: make_state(config, build_generator(config), build_discriminator(config)))
     made_up = jax.tree.map(lambda x: np.linspace(step, step + 1, x.size).astype(x.dtype).reshape(x.shape), shapes)
     return jax.tree.map(jax.numpy.asarray, made_up)
 

@@ -79,10 +79,11 @@ def create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Mod
     One program, which runs once: on CPUs LLVM's first level gave the same bits, and is several times faster to compile.
     """
     level = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
-    return jax.jit(partial(_create_state, config, generator, discriminator), compiler_options=level)()
+    return jax.jit(partial(make_state, config, generator, discriminator), compiler_options=level)()
 
 
-def _create_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Module | None) -> GanState:
+def make_state(config: ConfigDict, generator: nn.Module, discriminator: nn.Module | None) -> GanState:
+    """create_state as a pure function, for jax.eval_shape, say."""
     for_g, for_d = optimizers(config)
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), INIT))
 
