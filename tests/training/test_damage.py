@@ -91,7 +91,7 @@ def test_every_file_damaged_in_every_way(trained, tmp_path, warned):
     tried = len(files) * len(DAMAGES)
     print(f"\n{len(files)} files x {len(DAMAGES)} damages: {fell_back} fell back to the older checkpoint, the other")
     print(f"{tried - fell_back} restored what was saved; {refused} refused as a generator; none gave other bits")
-    assert fell_back > tried // 4 and refused > tried // 5  # Orbax's number of files that do not matter varies
+    assert fell_back > tried // 3 and refused > tried // 4
 
 
 @pytest.mark.parametrize("damage", [zeroed, one_bit_flipped])

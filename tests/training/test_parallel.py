@@ -83,7 +83,7 @@ def run_in_turn(arguments, devices):
     """Several trainings in one process of so many devices."""
     code = f"from srgan_jax.__main__ import main\nfor line in {json.dumps(arguments)}: assert main(line) == 0"
     process = start_all([[sys.executable, "-c", code]], devices)[0]
-    output, _ = process.communicate(timeout=1500)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
 
 
@@ -105,9 +105,9 @@ def test_a_run_moves_between_topologies(tmp_path):
     lines = []
     for devices in (8, 4, 1):
         process = start_all([[*script, "off"]], devices)[0]
-        lines.append(process.communicate(timeout=300)[0].splitlines()[-1].split())
+        lines.append(process.communicate(timeout=120)[0].splitlines()[-1].split())
     pair = start_all([[*script, spec] for spec in specs(2)], 2)
-    lines.append([p.communicate(timeout=300)[0] for p in pair][0].splitlines()[-1].split())
+    lines.append([p.communicate(timeout=120)[0] for p in pair][0].splitlines()[-1].split())
     print(*lines, sep="\n")
     assert [line[:3] for line in lines] == [[n, p, "2"] for n, p in zip("8414", "1112", strict=True)]
     assert len({tuple(line[3:]) for line in lines}) == 1
@@ -236,7 +236,7 @@ def test_two_processes_with_other_configs_are_refused(tmp_path):
         command("tiny", tmp_path / "run", "seed=1", distributed=second),
     )
     pair = [spawn(one), spawn(other)]
-    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
     assert [process.returncode for process in pair] == [2, 2], outputs
     assert all("process 1 has other config than process 0" in output for output in outputs)
     assert not (tmp_path / "run").exists()

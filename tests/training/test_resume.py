@@ -34,7 +34,7 @@ def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills", "every"), [(1, 14, 30), (2, 4, 4)])
+@pytest.mark.parametrize(("processes", "kills", "every"), [(1, 14, 30), (2, 6, 4)])
 def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path, processes, kills, every):
     """Half of the kills fall anywhere from the start on, half shortly after a save began to show."""
     fields = [f"checkpoint.every={every}", f"validation.every={2 * every}", "log.every=1"]
