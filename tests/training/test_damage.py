@@ -57,7 +57,7 @@ def newest_files(workdir: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_every_file_damaged_in_every_way(trained, tmp_path, warned):
-    true, fell_back, refused = {}, 0, 0
+    true, fell_back, refused = {}, set(), set()
     copy = tmp_path / "run"
     for step in (4, 2):
         shutil.copytree(trained / "checkpoints" / str(step), copy / "checkpoints" / str(step))
@@ -75,23 +75,36 @@ def test_every_file_damaged_in_every_way(trained, tmp_path, warned):
         try:  # the network alone: not every file matters to it, and it moves nothing
             assert bits(load_generator(copy, field="--checkpoint", which="latest").variables) == true[4][1], what
         except UserError as error:
-            refused += 1
+            refused.add((file, damage))
             assert "checkpoints/4: damaged (" in str(error) and "to use step 2" in str(error), what
             assert "\n" not in str(error), what
         assert not (copy / "quarantine").exists()
         warned.clear()
         state = restored(copy)
         if (copy / "quarantine").exists():
-            fell_back += 1
+            fell_back.add((file, damage))
             assert state == true[2][0] and (copy / "quarantine" / "4").is_dir(), what
             assert len(warned) == 1 and warned[0].startswith("warning: checkpoint 4 is damaged ("), what
         else:
             assert state == true[4][0] and not warned, what
         shutil.rmtree(copy)
     tried = len(files) * len(DAMAGES)
-    print(f"\n{len(files)} files x {len(DAMAGES)} damages: {fell_back} fell back to the older checkpoint, the other")
-    print(f"{tried - fell_back} restored what was saved; {refused} refused as a generator; none gave other bits")
-    assert fell_back > tried // 3 and refused > tried // 4
+    print(
+        f"\n{len(files)} files x {len(DAMAGES)} damages: {len(fell_back)} fell back to the older checkpoint, the other"
+    )
+    print(
+        f"{tried - len(fell_back)} restored what was saved; {len(refused)} refused as a generator; none gave other bits"
+    )
+    # what is read in any case; of Orbax's other files the number varies, and most are left over from writing
+    step = Path("checkpoints", "4")
+    tree = {file for file in files if file.parent in (step / "state", step / "state" / "d")}
+    tree -= {step / "state" / "commit_success.txt"}
+    records = {step / name for name in ("digests/metadata", "meta/metadata", "metrics/metrics")}
+    assert len(tree) >= 3 and fell_back >= set(product(tree | records, DAMAGES))
+    assert refused >= set(product(tree | {step / "digests/metadata"}, DAMAGES))
+    data = {file for file in files if file.parent.parent.name == "ocdbt.process_0"}
+    whole = set(DAMAGES) - {one_bit_flipped}  # the bit may lie in what the network does not read
+    assert any(fell_back >= set(product([file], DAMAGES)) and refused >= set(product([file], whole)) for file in data)
 
 
 @pytest.mark.parametrize("damage", [zeroed, one_bit_flipped])
