@@ -67,7 +67,7 @@ class Pair:
             port = probe.getsockname()[1]
         fields = [f"--config.{name}={value}" for name, value in FIELDS.items()]
         train = ["train", f"--config={ROOT}/configs/tiny_gan.py", f"--workdir={workdir}", *fields]
-        env = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+        env = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
         self.log = tempfile.TemporaryFile("w+")
         self.processes = []
         for i in range(2):

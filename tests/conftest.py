@@ -17,7 +17,9 @@ from PIL import Image
 
 # One cache for this process and those that tests start: each program is compiled once
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# Half of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No test looks into the user's cache, or leaves anything there
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="srgan_jax_test_home_")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
@@ -30,6 +32,12 @@ install_import_hook([f"srgan_jax.{module}" for module in CHECKED], "typecheck.ch
 
 from chromium import browser  # noqa: E402, F401  a fixture
 from weights_cache import lpips_files  # noqa: E402, F401  a fixture; imports the package, so after the hook
+
+
+@pytest.fixture
+def optimised(monkeypatch) -> None:
+    """Processes that the test starts compile as a user's do: those that compute for long, or whose memory counts."""
+    monkeypatch.setenv("XLA_FLAGS", "")
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ def spawn(arguments: list[str], devices: int = 1) -> subprocess.Popen:
 
 def start_all(commands: list[list[str]], devices: int = 1) -> list[subprocess.Popen]:
     """Processes of so many devices each, output and errors in one pipe."""
-    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     env["PYTHONPATH"] = str(ROOT)
     pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return [subprocess.Popen(argv, cwd=ROOT, env=env, **pipes) for argv in commands]
@@ -67,9 +68,9 @@ def run_all(arguments: list[str], processes: int, devices: int = 1) -> list[str]
     return outputs
 
 
-def run(arguments: list[str], devices: int = 1) -> str:
+def run(arguments: list[str], devices: int = 1, timeout: float = 300) -> str:
     process = spawn(arguments, devices)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, output
     return output
 

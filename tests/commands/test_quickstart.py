@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from running import train
+from running import command, run
 
 from srgan_jax.__main__ import main
 
 
 @pytest.mark.slow
-def test_the_quickstart_beats_bicubic_by_one_db_on_held_out_photographs(tmp_path):
-    train("quickstart", tmp_path / "quickstart")
+def test_the_quickstart_beats_bicubic_by_one_db_on_held_out_photographs(tmp_path, optimised):
+    run(command("quickstart", tmp_path / "quickstart"), timeout=1800)
     assert main(["evaluate", "--checkpoint", f"{tmp_path}/quickstart", "--json", f"{tmp_path}/figures.json"]) == 0
     methods = json.loads((tmp_path / "figures.json").read_text())["methods"]
     bicubic, ours = (method["sets"]["validation"]["mean"] for method in methods)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, train
+from running import ROOT, command, train
+from running import run as run_alone
 
 from srgan_jax.__main__ import main
 from srgan_jax.evaluation.ablate import newest_step
@@ -108,12 +109,12 @@ def test_refusals(arguments, message, run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_it_learns_to_colour_photographs_that_it_has_not_seen(tmp_path, capsys):
+def test_it_learns_to_colour_photographs_that_it_has_not_seen(tmp_path, optimised):
     """A quarter of the shipped config's steps."""
     start = ["steps=2", "optimizer.boundaries=(1,)", "log.every=2", "checkpoint.every=2", "validation.every=2"]
     train("pix2pix_small", tmp_path / "start", *start, "optimizer.learning_rate=1e-30")
     short = ["steps=250", "optimizer.boundaries=(125,)", "checkpoint.every=250", "validation.every=0"]
-    train("pix2pix_small", tmp_path / "run", *short)
+    run_alone(command("pix2pix_small", tmp_path / "run", *short))
     runs = [f"{tmp_path}/start", f"{tmp_path}/run"]
     assert main(["evaluate", "--checkpoint", *runs, "--json", f"{tmp_path}/f.json"]) == 0
     methods = json.loads((tmp_path / "f.json").read_text())["methods"]

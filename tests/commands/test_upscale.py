@@ -268,7 +268,7 @@ def test_200_files_good_and_bad(weights, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_picture(weights, tmp_path):
+def test_memory_does_not_grow_with_the_picture(weights, tmp_path, optimised):
     peaks = []
     for side in (500, 2500):
         band = np.arange(side * 3, dtype=np.uint32).astype(np.uint8).reshape(1, side, 3)
@@ -285,7 +285,7 @@ def test_memory_does_not_grow_with_the_picture(weights, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("addresses", "code"), [(6, 0), (3, 2)])
-def test_a_tile_that_is_too_large_for_the_memory(weights, tmp_path, addresses, code):
+def test_a_tile_that_is_too_large_for_the_memory(weights, tmp_path, addresses, code, optimised):
     """Memory ends for real, at so many GB of addresses: half the tile is tried, once."""
     band = np.arange(2200 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 2200, 3)
     Image.fromarray(np.repeat(band, 2200, axis=0)).save(tmp_path / "a.png")
