@@ -34,6 +34,12 @@ from chromium import browser  # noqa: E402, F401  a fixture
 from weights_cache import lpips_files  # noqa: E402, F401  a fixture; imports the package, so after the hook
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that light ones fill what is left of either process's time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def optimised(monkeypatch) -> None:
     """Processes that the test starts compile as a user's do: those that compute for long, or whose memory counts."""
