@@ -18,7 +18,7 @@ from PIL import Image
 # One cache for this process and those that tests start: each program is compiled once
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-# Half of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it
+# Much of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No test looks into the user's cache, or leaves anything there
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="srgan_jax_test_home_")
