@@ -3,7 +3,8 @@
     JAX_PLATFORMS=cpu python -m benchmarks.cpu_speed [--rounds 7] [--plain] [--quick]
 
 The rows are those of upscale_speed and train_speed, in float32; their docstrings say what is measured and checked.
-Ours and torch's take turns in processes of their own, which keep the memory that they have freed (--give-back: do not).
+Ours and torch's take turns in processes of their own. Where they update, they keep the memory that they have freed, as
+`srgan train` does (--give-back: do not); where they enlarge, they give it back, as `srgan upscale` does.
 With --plain the same program is measured with XLA's own convolutions and settings, too: once a jaxlib is as fast with
 them, the forms can go.
 """
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
     rows: list[list[str]] = []
 
-    def row(work: str, make: Callable[[argparse.Namespace], dict[str, Contender]]) -> None:
+    def row(work: str, make: Callable[[argparse.Namespace], dict[str, Contender]], args: argparse.Namespace) -> None:
         wanted = [args.only] if args.only else ["ours", "torch"]
         sides = [partial(make, argparse.Namespace(**vars(args) | {"only": side})) for side in wanted]
         if args.plain and args.only != "torch":
@@ -57,13 +58,14 @@ def main(argv: list[str] | None = None) -> int:
         print(upscale_speed.check(args.quick), flush=True)
     for size in ["24x16"] if args.quick and args.size else args.size:
         config, lr = train_speed.load("SRResNet", args.quick), upscale_speed.picture(size)
-        row(f"enlarge {size}", partial(upscale_speed.contenders, config, lr))
+        gives_back = argparse.Namespace(**vars(args) | {"give_back": True})
+        row(f"enlarge {size}", partial(upscale_speed.contenders, config, lr), gives_back)
     for kind in args.kind:
         if not args.only:
             print(train_speed.check(kind, args.quick), flush=True)
         for batch in [2] if args.quick else args.batch:
             config = train_speed.load(kind, args.quick, f"batch_size={batch}")
-            row(f"{kind} update, batch {batch}", partial(train_speed.contenders, config))
+            row(f"{kind} update, batch {batch}", partial(train_speed.contenders, config), args)
     print(f"\n{table(HEAD, rows)}\n{footer(args)}")
     return 0
 

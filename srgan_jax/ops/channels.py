@@ -12,13 +12,16 @@ from jaxtyping import Array, Float
 @jax.custom_vjp
 def channel_sum(x: Float[Array, "*b c"]) -> Float[Array, " c"]:
     """The sum over all axes but the last, in float32. Which form a program has is settled when it is lowered."""
-    c = x.shape[-1]
+    return jax.lax.platform_dependent(x.astype(jnp.float32), cpu=_by_product, default=_by_sum)
 
-    def product(x: Array) -> Array:
-        return (jnp.ones((1, x.size // c)) @ x.reshape(-1, c))[0]
 
-    x = x.astype(jnp.float32)
-    return jax.lax.platform_dependent(x, cpu=product, default=lambda x: jnp.sum(x, axis=tuple(range(x.ndim - 1))))
+def _by_product(x: Array) -> Array:
+    x = x.reshape(-1, x.shape[-1])
+    return (jnp.ones((1, len(x))) @ x)[0]
+
+
+def _by_sum(x: Array) -> Array:
+    return jnp.sum(x, axis=tuple(range(x.ndim - 1)))
 
 
 def _sum_backward(x: Array, gradient: Array) -> tuple[Array]:

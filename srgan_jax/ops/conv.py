@@ -105,14 +105,21 @@ def shuffled_conv(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, n: int, forms: Forms) -> Array:
-    return jax.lax.platform_dependent(
-        x, kernel, cpu=lambda x, kernel: forms.value(x, kernel, n), default=lambda x, kernel: forms.plain(x, kernel, n)
-    )
+    return jax.lax.platform_dependent(x, kernel, **_value(n, forms))
 
 
 def _backward(n: int, forms: Forms, inputs: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     """Without it the residuals of both forms would be outputs of the forward pass on every platform."""
+    return jax.lax.platform_dependent(*inputs, gradient, **_gradients(n, forms))
 
+
+@cache  # jax traces a function once for all layers of one shape, if it knows it again
+def _value(n: int, forms: Forms) -> dict[str, Callable[[Array, Array], Array]]:
+    return {"cpu": lambda x, kernel: forms.value(x, kernel, n), "default": lambda x, kernel: forms.plain(x, kernel, n)}
+
+
+@cache
+def _gradients(n: int, forms: Forms) -> dict[str, Callable[[Array, Array, Array], tuple[Array, Array]]]:
     def both(to_x: Callable[..., Array], to_kernel: Form) -> Callable[..., tuple[Array, Array]]:
         def gradients(x: Array, kernel: Array, gradient: Array) -> tuple[Array, Array]:
             transposed = jax.linear_transpose(lambda kernel: to_kernel(x, kernel, n), kernel)
@@ -120,12 +127,7 @@ def _backward(n: int, forms: Forms, inputs: tuple[Array, Array], gradient: Array
 
         return gradients
 
-    return jax.lax.platform_dependent(
-        *inputs,
-        gradient,
-        cpu=both(forms.to_x, forms.to_kernel),
-        default=both(partial(_to_x, forms.plain), forms.plain),
-    )
+    return {"cpu": both(forms.to_x, forms.to_kernel), "default": both(partial(_to_x, forms.plain), forms.plain)}
 
 
 _convolve.defvjp(lambda x, kernel, n, forms: (_convolve(x, kernel, n, forms), (x, kernel)), _backward)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_generator, differences
 from srgan_jax.training.parallel import Layout
-from srgan_jax.training.state import GanState, create_state
+from srgan_jax.training.state import GanState, create_state, make_state
 from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.vgg_file import feature_params
 
@@ -109,13 +110,17 @@ def networks(config: ConfigDict, layout: Layout) -> tuple[nn.Module, nn.Module |
 
 
 def initial_state(config: ConfigDict, layout: Layout, resumed: bool) -> GanState:
-    """At step 0, on the devices; of the shape that a checkpoint is restored to where the run is `resumed`.
+    """At step 0, on the devices; where the run is `resumed` only shapes and places, for what is restored.
 
     Raises:
       UserError: the run that the generator is to come from does not fit.
     """
-    state = layout.replicate(create_state(config, *networks(config, layout)))
-    return _warm_start(state, config, layout) if config.init_from and not resumed else state
+    players = networks(config, layout)
+    if resumed:
+        shapes = jax.eval_shape(partial(make_state, config, *players))
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.everywhere), shapes)
+    state = layout.replicate(create_state(config, *players))
+    return _warm_start(state, config, layout) if config.init_from else state
 
 
 def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState:
