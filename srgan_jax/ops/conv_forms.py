@@ -50,13 +50,16 @@ def winograd(x: Array, kernel: Array, stride: int, turned: bool = False) -> Arra
     b, h, w, c = x.shape
     taps = [_taps(row) for row in _taps(kernel.astype(jnp.float32))]
     if turned:  # which changes places with which follows from _taps
-        taps = [[taps[i][j].T for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)]
+        taps = [[taps[i][j] for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)]
     x = jnp.pad(x.astype(jnp.float32), ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-    tiles = [_spread(rows, 2) for rows in _spread(x, 1)]
-    shape = (*tiles[0][0].shape[:3], -1)
-    m = [[(tiles[i][j].reshape(-1, c) @ taps[i][j]).reshape(shape) for j in range(4)] for i in range(4)]
-    y = jnp.stack(_gather([jnp.stack(_gather(row), 3) for row in m]), 2)
-    return y.reshape(b, 2 * shape[1], 2 * shape[2], -1)[:, :h, :w].astype(kernel.dtype)
+    product = "tnc,tdc->tnd" if turned else "tnc,tcd->tnd"
+    m = []
+    for rows, kernels in zip(_spread(x, 1), taps, strict=True):  # 4 products in one, or programs are slow to load
+        tiles = jnp.stack(_spread(rows, 2))
+        four = jnp.einsum(product, tiles.reshape(4, -1, c), jnp.stack(kernels))
+        m.append(jnp.stack(_gather([*four.reshape(*tiles.shape[:4], -1)]), 3))
+    y = jnp.stack(_gather(m), 2)
+    return y.reshape(b, 2 * tiles.shape[2], 2 * tiles.shape[3], -1)[:, :h, :w].astype(kernel.dtype)
 
 
 def _taps(k: Array) -> list[Array]:
