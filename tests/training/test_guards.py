@@ -38,7 +38,7 @@ def spoil(monkeypatch, wanted):
 
 
 def test_a_skipped_update_changes_nothing_but_the_count():
-    config, state, update = made(tiny_gan.get_config(), ema=0.5)
+    config, state, update = made(tiny_gan.get_config(), ema=0.5, optimizer__warmup=10)
 
     def broken(*arguments):
         new, metrics = update(*arguments)
@@ -50,8 +50,9 @@ def test_a_skipped_update_changes_nothing_but_the_count():
     before, after = state.replace(g=state.g.replace(step=1), d=state.d.replace(step=1)), new
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(a, b)
-    good, metrics = jax.jit(guarded(update))(state, {}, some_batch(config), jax.random.key(0))
+    good, metrics = jax.jit(guarded(update))(new, {}, some_batch(config), jax.random.key(0))
     assert int(metrics[SKIPPED]) == 0 and float(metrics["g/loss"]) > 0
+    np.testing.assert_allclose(metrics["g/learning_rate"], config.optimizer.learning_rate / 10)  # as it was applied
     assert any((np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (good, new)), strict=True))
 
 
