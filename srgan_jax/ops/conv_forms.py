@@ -52,11 +52,11 @@ def winograd(x: Array, kernel: Array, stride: int, turned: bool = False) -> Arra
     if turned:  # which changes places with which follows from _taps
         taps = [[taps[i][j] for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)]
     x = jnp.pad(x.astype(jnp.float32), ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-    product = "tnc,tdc->tnd" if turned else "tnc,tcd->tnd"
+    each = "tnc,tdc->tnd" if turned else "tnc,tcd->tnd"
     m = []
     for rows, kernels in zip(_spread(x, 1), taps, strict=True):  # 4 products in one, or programs are slow to load
         tiles = jnp.stack(_spread(rows, 2))
-        four = jnp.einsum(product, tiles.reshape(4, -1, c), jnp.stack(kernels))
+        four = jnp.einsum(each, tiles.reshape(4, -1, c), jnp.stack(kernels))
         m.append(jnp.stack(_gather([*four.reshape(*tiles.shape[:4], -1)]), 3))
     y = jnp.stack(_gather(m), 2)
     return y.reshape(b, 2 * tiles.shape[2], 2 * tiles.shape[3], -1)[:, :h, :w].astype(kernel.dtype)
