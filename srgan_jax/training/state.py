@@ -40,7 +40,7 @@ class GanState(struct.PyTreeNode):
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """The rate as a function of the generator's step."""
+    """The rate as a function of the generator's updates made, skipped ones not counted."""
     o = config.optimizer
     if o.schedule == "step":
         base = optax.piecewise_constant_schedule(o.learning_rate, dict.fromkeys(o.boundaries, o.factor))
@@ -65,6 +65,11 @@ def optimizers(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.
         return optax.sgd(schedule) if o.name == "sgd" else optax.adam(schedule, b1=o.b1, b2=o.b2, eps=o.eps)
 
     return make(rate), make(lambda n: rate(n // k))
+
+
+def updates_made(player: TrainState) -> jax.Array:
+    """What `player`'s rate goes by; its step counts skipped updates, too."""
+    return player.opt_state[-1].count  # the schedule comes last in both optimisers
 
 
 def with_optimizer(state: GanState, config: ConfigDict) -> GanState:

@@ -16,7 +16,7 @@ from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
 from srgan_jax.ops.color import colour_drift
 from srgan_jax.training.pool import through
-from srgan_jax.training.state import GanState, TrainState, learning_rate
+from srgan_jax.training.state import GanState, TrainState, learning_rate, updates_made
 
 Metrics = dict[str, Array]
 JITTER, NOISE, POOL = 2, 3, 4  # purposes of an update's random streams; those without a number are older
@@ -161,8 +161,7 @@ def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = Non
         # each part's loss is a mean over its own images: of the whole batch's it is 1 / pieces
         pieces = config.parallel.accumulate * (jax.lax.axis_size(axis_name) if axis_name else 1)
         metrics |= {f"g/{name}{GRADIENT}": jnp.sqrt(square / pieces) for name, square in squares.items()}
-        applied = rate(g.opt_state[-1].count)  # of the optimiser's own count, which skipped updates do not advance
-        metrics |= {"g/learning_rate": applied, "g/colour_drift": drift}
+        metrics |= {"g/learning_rate": rate(updates_made(g)), "g/colour_drift": drift}
         g = g.apply_gradients(grads=grads, batch_stats=stats)
         if g.ema_params is not None:
             g = g.replace(ema_params=optax.incremental_update(g.params, g.ema_params, 1 - config.ema))
