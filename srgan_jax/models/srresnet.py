@@ -56,6 +56,10 @@ class ResidualBlock(nn.Module):
         return x + norm("norm_1")(y)
 
 
+# jax traces it once for all blocks of a network; but initialised by it they would have other weights
+TracedOnce = nn.jit(ResidualBlock, static_argnums=2)
+
+
 class SRResNet(nn.Module):
     """LR image in [0, 1] to SR image in [-1, 1], `scale` times as high and wide.
 
@@ -102,11 +106,10 @@ class SRResNet(nn.Module):
         x = first = PReLU(self.prelu, name="prelu_first")(x)
 
         # Unrolled rather than scanned: XLA:CPU has no fast weight gradient for a convolution in a scan.
+        block = ResidualBlock if self.is_initializing() else TracedOnce
         for i in range(self.blocks):
-            block = ResidualBlock(
-                self.norm, self.prelu, self.dtype, self.axis_name, self.norm_epsilon, name=f"block_{i}"
-            )
-            x = block(x, train)
+            fields = self.norm, self.prelu, self.dtype, self.axis_name, self.norm_epsilon
+            x = block(*fields, name=f"block_{i}")(x, train)
         x = Conv(self.features, 3, name="conv_after", dtype=self.dtype)(x)
         norm = normalization(
             self.norm,

@@ -1,5 +1,6 @@
 """The generator: size, shapes, types, and what it is before training."""
 
+from functools import partial
 from pathlib import Path
 from runpy import run_path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from srgan_jax.errors import UserError
+from srgan_jax.models import srresnet
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.models.discriminator import Discriminator
 from srgan_jax.models.layers import BatchNorm, Conv, PReLU, icnr
@@ -97,6 +99,41 @@ def test_training_updates_statistics_and_inference_uses_them():
     assert not np.allclose(after, trained)
     # Running statistics make an image's result independent of the others in its batch.
     np.testing.assert_allclose(model.apply(variables, lr[:1], False), before[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{}, {"norm_epsilon": 0.5}, {"prelu": "channel"}, {"norm": "none"}], ids=str)
+def test_a_block_traced_once_is_the_block(fields, monkeypatch):
+    """Output, statistics and gradients; each network after others that differ in one field alone."""
+    lr, model = images(6, 6), tiny(blocks=3, **fields)
+    variables = init(model, lr)
+
+    def results():
+        def loss(variables, train):
+            sr, changed = model.apply(variables, lr, train, mutable=["batch_stats"])
+            return jnp.mean(sr**2), (sr, changed)
+
+        both = [jax.value_and_grad(partial(loss, train=train), has_aux=True) for train in (True, False)]
+        return jax.jit(lambda variables: [function(variables) for function in both])(variables)
+
+    once = results()
+    monkeypatch.setattr(srresnet, "TracedOnce", srresnet.ResidualBlock)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), once, results())
+
+
+def test_blocks_are_traced_once(monkeypatch):
+    traced = []
+
+    def conv(*args, name, **fields):
+        traced.append(name)
+        return Conv(*args, name=name, **fields)
+
+    monkeypatch.setattr(srresnet, "Conv", conv)
+    model, lr = tiny(blocks=5, norm_epsilon=0.25), images(6, 6)
+    variables = init(model, lr)
+    assert sum(name == "conv_0" for name in traced) == 5
+    traced.clear()
+    jax.eval_shape(partial(model.apply, train=True, mutable=["batch_stats"]), variables, lr)
+    assert traced == ["conv_first", "conv_0", "conv_1", "conv_after", "conv_up_0", "conv_up_1", "conv_last"]
 
 
 def test_no_statistics_without_norm():
