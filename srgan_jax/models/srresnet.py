@@ -56,7 +56,8 @@ class ResidualBlock(nn.Module):
         return x + norm("norm_1")(y)
 
 
-# jax traces it once for all blocks of a network; but initialised by it they would have other weights
+# jax traces it once for all blocks of a network. Only for training: initialised by it they would have other weights,
+# and what an interceptor of calls, as inference has one, closes over would stay in the trace.
 TracedOnce = nn.jit(ResidualBlock, static_argnums=2)
 
 
@@ -106,7 +107,7 @@ class SRResNet(nn.Module):
         x = first = PReLU(self.prelu, name="prelu_first")(x)
 
         # Unrolled rather than scanned: XLA:CPU has no fast weight gradient for a convolution in a scan.
-        block = ResidualBlock if self.is_initializing() else TracedOnce
+        block = TracedOnce if train and not self.is_initializing() else ResidualBlock
         for i in range(self.blocks):
             fields = self.norm, self.prelu, self.dtype, self.axis_name, self.norm_epsilon
             x = block(*fields, name=f"block_{i}")(x, train)
