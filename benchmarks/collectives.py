@@ -48,7 +48,8 @@ def read(text: str) -> list[Collective]:
         if op in OPS:
             depth += 1
             where = re.search(r'op_name="(.*?)"', match["rest"])
-            name = where[1] if where else ""
+            # of what is traced once for several layers, the name at its call
+            name = re.sub(r"jit\(core_fn\)/\w+/", "", where[1]) if where else ""
             collectives.append(Collective(_kind(op, name), _size(match["type"]), depth, name))
         depths[match["name"]] = depth
     return collectives

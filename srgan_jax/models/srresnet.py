@@ -1,6 +1,7 @@
 """The generator of Ledig et al. 2017 (figure 4), SRResNet, with the variants the field uses."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -110,7 +111,8 @@ class SRResNet(nn.Module):
         block = TracedOnce if train and not self.is_initializing() else ResidualBlock
         for i in range(self.blocks):
             fields = self.norm, self.prelu, self.dtype, self.axis_name, self.norm_epsilon
-            x = block(*fields, name=f"block_{i}")(x, train)
+            with jax.named_scope(f"block_{i}"):  # in what is traced once all have the first one's name
+                x = block(*fields, name=f"block_{i}")(x, train)
         x = Conv(self.features, 3, name="conv_after", dtype=self.dtype)(x)
         norm = normalization(
             self.norm,

@@ -132,8 +132,10 @@ def test_blocks_are_traced_once(monkeypatch):
     variables = init(model, lr)
     assert sum(name == "conv_0" for name in traced) == 5
     traced.clear()
-    jax.eval_shape(partial(model.apply, train=True, mutable=["batch_stats"]), variables, lr)
+    program = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"])).lower(variables, lr)
     assert traced == ["conv_first", "conv_0", "conv_1", "conv_after", "conv_up_0", "conv_up_1", "conv_last"]
+    text = program.as_text(debug_info=True)  # where a profile has its names from
+    assert all(f"/block_{i}/jit" in text for i in range(5))
 
 
 def test_no_statistics_without_norm():
