@@ -25,7 +25,6 @@ UNREADABLE = (
     EOFError,
     MemoryError,
     RuntimeError,
-    NotImplementedError,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
