@@ -6,7 +6,8 @@
 # Ends with the command's exit code: at 0 (done, or stopped by a signal and saved), at 2 (bad input), at 126 and 127
 # (the command cannot be run), after MAX_RESTARTS restarts, or after SIGTERM, SIGINT or SIGHUP, which go on to the
 # command once (SIGHUP as SIGTERM). Environment: MAX_RESTARTS (20), RESTART_PAUSE in seconds (10), STOPPED_CODE: what to
-# end with instead of 0 after a signal (0), for schedulers that would take 0 for the end of the training.
+# end with instead of 0 after a signal (0), for schedulers that would take 0 for the end of the training; STOP_COMMAND:
+# what to run instead of sending the command the signal, where it would not hand it on.
 
 limit=${MAX_RESTARTS:-20}
 pause=${RESTART_PAUSE:-10}
@@ -26,7 +27,7 @@ child='' stopped='' signals=0
 forward() {
   stopped=$1
   signals=$((signals + 1))
-  if [ -n "$child" ]; then kill -s "$1" "$child" 2>/dev/null; fi
+  if [ -n "$child" ]; then ${STOP_COMMAND:-kill -s "$1" "$child"} 2>/dev/null; fi
 }
 trap 'forward TERM' TERM HUP
 trap 'forward INT' INT

@@ -1,6 +1,5 @@
 """`python -m srgan_jax COMMAND`, or `srgan COMMAND`: lists the commands, imports one."""
 
-import errno
 import importlib
 import importlib.util
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 from absl import flags
 from absl import logging as absl_logging
 
-from srgan_jax.errors import UserError, printable
+from srgan_jax.errors import FULL, UserError, printable
 from srgan_jax.memory import keep_memory
 from srgan_jax.weights.fetch import cache_dir
 
@@ -79,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         said = str(error)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             said = f"{error.strerror}; make room and give the same command again"
         elif error.filename is None:  # not of a path that somebody gave
             raise

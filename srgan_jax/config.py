@@ -99,9 +99,10 @@ def load(path: str, overrides: list[str]) -> ConfigDict:
 
 
 def _parse(path: str, overrides: list[str]) -> ConfigDict:
-    root = str(Path(path).resolve().parent.parent)
-    if root not in sys.path:  # a config starts from another by `from configs import base`
-        sys.path.append(root)
+    for file in (path, __file__):  # a config starts from another, or from one of ours, by `from configs import base`
+        root = str(Path(file).resolve().parent.parent)
+        if root not in sys.path:
+            sys.path.append(root)
     values = flags.FlagValues()
     argv = ["srgan", f"--config={path}", *overrides]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)

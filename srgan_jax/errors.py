@@ -1,5 +1,9 @@
 """The one exception that means "the person can mend this"."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # an OSError's number where a disk, or a person's share of it, is full
+
 
 class UserError(Exception):
     """Bad input: one line that names the file or field and says what to do.

@@ -125,6 +125,22 @@ def logged(workdir: Path, name: str) -> dict[int, float]:
     return {line["step"]: line[name] for line in lines if name in line}
 
 
+def events(workdir: Path, name: str) -> dict[int, float]:
+    """The same figure in TensorBoard's files, each read to its end without our own code."""
+    from tensorboardX.proto import event_pb2  # where torch is installed, it imports that
+
+    found: dict[int, float] = {}
+    for path in sorted((workdir / "tensorboard").iterdir()):
+        content, at = path.read_bytes(), 0
+        while at < len(content):  # length, checksum, event, checksum
+            end = at + 12 + int.from_bytes(content[at : at + 8], "little")
+            event, at = event_pb2.Event.FromString(content[at + 12 : end]), end + 4
+            for value in event.summary.value:
+                if value.tag == name:
+                    found[event.step] = value.simple_value
+    return found
+
+
 def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     """The one line in which the command refuses, with exit code 2."""
     capsys.readouterr()

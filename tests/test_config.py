@@ -1,5 +1,8 @@
 """Configs: how they load, what they refuse and in which words, and what a resumed run may change."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,19 @@ def test_a_config_file_whose_code_fails(tmp_path, code, reason):
     message = refusal(config.load, str(path), [])
     assert message.startswith(f"--config={path}: the file could not be run: ")
     assert reason in message
+
+
+def test_a_file_anywhere_starts_from_one_of_ours(tmp_path):
+    """As for `srgan`, a script, which finds no more than what is installed."""
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "mine" / "larger.py"
+    path.write_text(
+        "from configs import tiny\ndef get_config():\n    c = tiny.get_config()\n    c.steps = 7\n    return c"
+    )
+    code = "import sys; from srgan_jax import config; print(config.load(sys.argv[1], []).steps)"
+    argv = [sys.executable, "-P", "-c", code, str(path)]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    assert subprocess.run(argv, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout == "7\n"
 
 
 def test_a_config_that_lacks_a_field(tmp_path):

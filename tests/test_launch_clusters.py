@@ -1,7 +1,7 @@
-"""launch/tpu_pod.sh and slurm.sbatch, without a cluster.
+"""launch/tpu_pod.sh, without a cloud.
 
-gcloud, srun and scontrol are stand-ins: they note their arguments and do the work on this machine, each worker in a
-folder of its own. What they cannot show is whether the real ones take these arguments.
+gcloud is a stand-in: it notes its arguments and does the work on this machine, each worker in a folder of its own. What
+it cannot show is whether the real one takes these arguments.
 """
 
 import json
@@ -90,16 +90,6 @@ if kind == "brief":
     time.sleep(1)
 if kind == "code" and os.environ.get("WORKER") == "1" and Path("notes").read_text().count("start") == 1:
     sys.exit(int(rest[0]))
-"""
-SRUN = """
-import json, os, subprocess, sys
-from pathlib import Path
-
-with Path("calls").open("a") as file:
-    file.write(json.dumps(sys.argv[1:]) + "\\n")
-if "srun" in sys.argv[0]:
-    command = [a for a in sys.argv[1:] if not a.startswith("--")] if "--label" in sys.argv else sys.argv[1:]
-    os.execvp(command[0], command)
 """
 PYTHON = [sys.executable, "-S", "train.py"]
 
@@ -258,40 +248,3 @@ def test_pod_what_gcloud_refuses_is_said(tmp_path, pod):
     assert "usage:" in ended(pod("train"))[2] and ended(pod("nonsense"))[0] == 2
     code, _, err = ended(pod("stop", TPU_NAME=""))
     assert code and "TPU_NAME: the name of the slice" in err
-
-
-@pytest.fixture
-def job(tmp_path):
-    """job(*arguments) -> slurm.sbatch, started as SLURM's batch step would be."""
-    for name in ("srun", "scontrol"):
-        stand_in(tmp_path, name, SRUN)
-    shutil.copytree(LAUNCH, tmp_path / "launch")
-    (tmp_path / "train.py").write_text(TRAINING)
-
-    def popen(*arguments: str) -> subprocess.Popen:
-        argv = ["bash", LAUNCH / "slurm.sbatch", *arguments]
-        return start(argv, tmp_path, SLURM_JOB_ID="77", RESTART_PAUSE="0.05", WORKER="1")
-
-    return popen
-
-
-def test_slurm_starts_all_again_after_a_crash(tmp_path, job):
-    code, out, err = ended(job(*PYTHON, "code", "75"))
-    assert code == 0 and out == "says 75\n" * 2 and "exit code 75; restart 1 of 20" in err
-    first, second = calls(tmp_path)
-    assert first == second and {"--kill-on-bad-exit=1", "--wait=0", "--gpu-bind=none"} < set(first)
-
-
-@pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
-def test_slurm_saves_before_the_time_limit_and_queues_itself_again(tmp_path, job, number, requeued):
-    process = job(*PYTHON, "wait")
-    wait_for(tmp_path / "ready")
-    process.send_signal(number)
-    assert ended(process)[0] == 0
-    assert (tmp_path / "notes").read_text() == "start\nsignal 15\n"
-    assert (["requeue", "77"] in calls(tmp_path)) == requeued
-
-
-def test_slurm_bad_input_is_not_run_again(tmp_path, job):
-    assert ended(job(*PYTHON, "code", "2"))[0] == 2 and len(calls(tmp_path)) == 1
-    assert "usage:" in ended(job())[2]

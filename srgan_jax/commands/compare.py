@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from srgan_jax.data.images import BrokenImage
 from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation.compare import enlarge, write_comparison
+from srgan_jax.inference.enlarge import NOTHING
 from srgan_jax.inference.image_io import open_picture
 from srgan_jax.library import load
 from srgan_jax.weights.generator_file import is_generator_file
@@ -38,6 +39,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
     if args.input:
         models = [load(weights, which=args.which, field="A B ...") for weights in args.versions]
+        for name, model in zip(args.versions, models, strict=True):
+            if model.scale == 1:
+                raise UserError(f"{name}: {NOTHING}")
         small = _read(args.input, times=max(model.scale for model in models))
         pictures, title = enlarge(small, models), args.input.name
         names = ["bicubic", *(model.name for model in models)]

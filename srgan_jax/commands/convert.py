@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 from srgan_jax.models.vgg import ORIGINS
 from srgan_jax.weights.fetch import cache_dir, member, package
 from srgan_jax.weights.tensors import read_metadata, same_place, sha256
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         stated = read_metadata(path, "-o") if path.suffix == ".safetensors" else {}
         facts = [stated[key] for key in ("network", "origin") if key in stated]
         facts += [f"up to layer {stated['layer']}"] if "layer" in stated else []
-        print(f"{path}: {', '.join([*facts, f'sha256 {sha256(path)}'])}")
+        print(printable(f"{path}: {', '.join([*facts, f'sha256 {sha256(path)}'])}"))
     return 0
 
 

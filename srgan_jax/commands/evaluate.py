@@ -126,9 +126,11 @@ def _inputs(args: argparse.Namespace, configs: list[ConfigDict]) -> ConfigDict:
 
 def _sets(args: argparse.Namespace, scale: int, data: ConfigDict | None) -> dict[str, Pairs]:
     folders = args.set or ([] if args.hr else [SAMPLES / "validation"])
+    names = [set_name(folder) for folder in [*folders, *([args.hr] if args.hr else [])]]
+    if len(set(names)) < len(names):
+        fields = "--set, --hr" if args.hr else "--set"
+        raise UserError(f"{fields}: data sets need different names, not {', '.join(names)}; rename a folder")
     sets = dict(find_set(folder, scale=scale, boundary=args.boundary, data=data) for folder in folders)
-    if len(sets) < len(folders):
-        raise UserError(f"--set: data sets need different names, not {', '.join(folder.name for folder in folders)}")
     if args.hr:
         sets[set_name(args.hr)] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary, data=data)
     return sets

@@ -63,11 +63,11 @@ def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
       UserError: there is nothing to do, or the output does not fit the input.
     """
     jobs = plan(args.input, args.output, args.suffix, args.ext)
-    made = {os.path.realpath(target): source for source, target in jobs.items()}
-    clash = {source for source in jobs if os.path.realpath(source) in made}
-    if args.overwrite and clash or any(made.get(os.path.realpath(source)) == source for source in clash):
-        raise UserError(f"-o: {args.output}: would replace {min(clash)}, which -i reads; choose another place")
-    if args.output in jobs.values() and not args.overwrite and args.output.exists():
+    made = written(jobs)
+    itself = {each for each, target in jobs.items() if os.path.realpath(each) == os.path.realpath(target)}
+    if replaced := itself - made.keys() | (made.keys() if args.overwrite else set()):
+        raise UserError(f"-o: {args.output}: would replace {min(replaced)}, which -i reads; choose another place")
+    if args.output in jobs.values() and not args.overwrite and os.path.exists(args.output):
         raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
     make = load()
 
@@ -78,9 +78,9 @@ def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
         for source, target in jobs.items():
             progress.next(str(source))
             record = {"input": str(source), "output": str(target)}
-            if source in clash:
-                record |= {"status": "skipped", "error": f"it is what {made[os.path.realpath(source)]} becomes"}
-            elif target.exists() and not args.overwrite:
+            if source in made:
+                record |= {"status": "skipped", "error": f"it is what {made[source]} becomes"}
+            elif os.path.exists(target) and not args.overwrite:
                 record |= {"status": "skipped", "error": "the output is there already; --overwrite replaces it"}
             else:
                 record |= attempt(make, source, target, args, progress)
@@ -157,14 +157,15 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, P
     """
     if os.sep in suffix:
         raise UserError(f"--suffix={suffix}: a part of a name, without {os.sep}")
-    below = output.resolve()
+    below = os.path.join(os.path.realpath(output), "")
     sources: dict[Path, Path] = {}  # each once, with its name below the output folder
     for text in inputs:
         path = Path(text)
         if path.is_dir():
             found = {image: image.relative_to(path) for image in list_images(path)}
-            if path.resolve() in below.parents:  # then what an earlier call wrote is there too
-                found = {image: name for image, name in found.items() if below not in image.resolve().parents}
+            inside = os.path.join(os.path.realpath(path), "")
+            if below.startswith(inside) and below != inside:  # then what an earlier call wrote is there too
+                found = {image: name for image, name in found.items() if not os.path.realpath(image).startswith(below)}
         elif os.path.lexists(path):
             found = {path: Path(path.name)}
         else:
@@ -188,9 +189,18 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, P
         own = name.suffix.lower() if name.suffix.lower() in FORMATS else ".png"
         return output / name.with_name(f"{stem}{suffix}{own if ext == 'auto' else '.' + ext.lstrip('.')}")
 
-    targets = [target(name, name.stem) for name in sources.values()]
-    if len(set(targets)) < len(targets):
-        targets = [target(name, name.name) for name in sources.values()]
-    if len(set(targets)) < len(targets):
-        raise UserError(f"-i: several pictures would be written to one file below {output}; give them one at a time")
-    return dict(zip(sources, targets, strict=True))
+    for stem in ("stem", "name"):
+        jobs = {source: target(name, getattr(name, stem)) for source, name in sources.items()}
+        targets = [jobs[source] for source in jobs.keys() - written(jobs)]
+        if len(set(targets)) == len(targets):
+            return jobs
+    raise UserError(f"-i: several pictures would be written to one file below {output}; give them one at a time")
+
+
+def written(jobs: Mapping[Path, Path]) -> dict[Path, Path]:
+    """The sources that another source becomes, an earlier call's results: which."""
+    made: dict[str, list[Path]] = {}
+    for source, target in jobs.items():
+        made.setdefault(os.path.realpath(target), []).append(source)
+    found = {source: [other for other in made.get(os.path.realpath(source), []) if other != source] for source in jobs}
+    return {source: others[0] for source, others in found.items() if others}

@@ -7,7 +7,7 @@ import jax
 
 from srgan_jax.commands.pictures import Made, Make, arguments, natural, positive, process
 from srgan_jax.errors import UserError
-from srgan_jax.inference.enlarge import LARGEST, make_enlarger, output_size
+from srgan_jax.inference.enlarge import LARGEST, NOTHING, make_enlarger, output_size
 from srgan_jax.inference.image_io import Picture
 from srgan_jax.library import load
 from srgan_jax.weights.builtin import BUILTIN, DEFAULT
@@ -22,6 +22,8 @@ def main(argv: list[str]) -> int:
 
 def enlarge(args: argparse.Namespace) -> Make:
     model = load(args.checkpoint, which=args.which, field="--checkpoint")
+    if model.scale == 1:
+        raise UserError(f"--checkpoint={args.checkpoint}: {NOTHING}")
     devices = args.devices or len(jax.local_devices())
     enlarger = make_enlarger(
         model.network, model.variables, tile=args.tile, halo=args.halo, batch=args.batch, devices=devices

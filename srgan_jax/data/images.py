@@ -33,6 +33,7 @@ def list_images(folder: str | Path) -> list[Path]:
         if real in seen:  # a link that leads back
             folders.clear()
             continue
+        folders.sort()  # of a folder and a link to it the first by name is listed
         seen.add(real)
         found += [Path(root) / name for name in names]
     return sorted(path for path in found if path.suffix.lower() in READABLE)

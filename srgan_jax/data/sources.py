@@ -14,6 +14,7 @@ from srgan_jax.data.source import Source, fingerprint_of, too_small
 from srgan_jax.errors import UserError
 
 SAMPLES = Path(__file__).parent / "samples"  # the bundled photographs: train/ and validation/
+RECORDS_END = 2 * 65536  # of an array_record file, filled up to whole blocks of 64 KB: the index is before the last
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,9 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
 
     names = [f"{data.name}[{index}]" for index in range(len(tables[0]))]
     target = [data.target] if of_splits else []
-    mark = fingerprint_of([builder.info.full_name, data.split, ",".join(wanted), len(names), *target])
+    paths = [path for split in [data.split, *target] for path in builder.info.splits[split].filepaths]
+    files = [(path.name, *_mark(path, RECORDS_END)) for path in paths]
+    mark = fingerprint_of([builder.info.full_name, data.split, ",".join(wanted), len(names), *target, files])
     marks = [f"{mark} {index}" for index in range(len(names))]
     return Source(
         names, read, mark, min_side, data.cache_mb * 1_000_000, marks=marks, channels=3 * len(tables) * len(wanted)
@@ -151,9 +154,9 @@ def _image_features(data: ConfigDict, images: list[str], two: bool) -> list[str]
     return wanted
 
 
-def _mark(path: Path) -> tuple[int, str]:
-    """Size and a hash of the last 4 KB: what tells a file from another without reading all of it."""
+def _mark(path: Path, end: int = 4096) -> tuple[int, str]:
+    """Size and a hash of the last bytes: what tells a file from another without reading all of it."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(size - 4096, 0))
+        file.seek(max(size - end, 0))
         return size, hashlib.sha256(file.read()).hexdigest()

@@ -4,6 +4,7 @@ So that no other process holds the accelerator while the next run trains.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
-from srgan_jax.inference.pictures import centre
+from srgan_jax.inference.pictures import Picture
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
@@ -40,12 +41,13 @@ def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
     result, outputs = evaluate([generator], sets, lpips)
     for name, pairs in sets.items():
         control, ours = outputs[name]
+        shutil.rmtree(run / "cuts" / name, ignore_errors=True)  # of a measurement before, on other photographs
         for index, photograph in enumerate(pairs.names[:SHOWN]):
             folder = run / "cuts" / name / photograph.replace("/", "_")
-            write_png(folder / "lr.png", centre(pairs.lr[index], SIDE // scale))
+            write_png(folder / "lr.png", cut(pairs.lr[index], SIDE // scale))
             versions = {"sr": ours, "hr": pairs.hr} | ({"bicubic": control} if scale > 1 else {})
             for kind, pictures in versions.items():
-                write_png(folder / f"{kind}.png", centre(pictures[index], SIDE))
+                write_png(folder / f"{kind}.png", cut(pictures[index], SIDE // scale, scale))
     # Orbax keeps what a JSON item holds in a file of this name
     meta = json.loads((run / "checkpoints" / str(generator.step) / "meta" / "metadata").read_text())
     result |= {"trained_on": meta["facts"], "asked": asked}
@@ -53,6 +55,12 @@ def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
     partial.write_text(json.dumps(result, indent=1) + "\n")
     partial.replace(run / FIGURES)
     return result
+
+
+def cut(picture: Picture, side: int, scale: int = 1) -> Picture:
+    """The centre `side` pixels of LR (at most all) of a picture `scale` times its size, the same place at any scale."""
+    top, left = (max(n // scale - side, 0) // 2 * scale for n in picture.shape[:2])
+    return picture[top : top + side * scale, left : left + side * scale]
 
 
 def measured(run: Path, step: int, folders: list[Path]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from srgan_jax.evaluation.chart import chart
 from srgan_jax.evaluation.measure import FIGURES
 from srgan_jax.evaluation.page import version, write_page
 from srgan_jax.evaluation.results import Line, logged, run_folder
-from srgan_jax.evaluation.table import TITLES
+from srgan_jax.evaluation.table import TITLES, identity
 from srgan_jax.weights.vgg_file import digest
 
 REPORT = "report.html"
@@ -47,8 +47,9 @@ def _figures(folder: Path, line: Line) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text())
         assert {"methods", "convention", "code", "data", "trained_on"} <= result.keys() and len(result["methods"]) == 2
+        assert all(map(identity, result["data"].values()))
         return result
-    except (OSError, ValueError, AttributeError, TypeError, AssertionError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
         raise UserError(f"{path}: missing or damaged; run the grid again, which measures what lacks figures") from error
 
 
@@ -79,8 +80,17 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
             for row, (_, figures, reason) in found.items()
         ],
         "against_paper": any(theirs.values()),
-        "warnings": paper.warnings(here) if any(theirs.values()) else [],
+        "warnings": _other_data(name, measured) + (paper.warnings(here) if any(theirs.values()) else []),
     }
+
+
+def _other_data(name: str, measured: dict[Any, Any]) -> list[str]:
+    """A line if runs were measured on different pictures of one set name."""
+    known = {f"{r} seed {s}": identity(of["data"][name]) for (r, s), of in measured.items() if name in of["data"]}
+    first = next(iter(known))
+    others = ", ".join(run for run, data in known.items() if data != known[first])
+    line = f"warning: {name}: {others} measured on other pictures than {first}, rows that do not compare: "
+    return [f"{line}remove figures.json of every run and run the grid again, all rows on one set"] if others else []
 
 
 def _mean(column: str, values: Sequence[float]) -> tuple[str, str]:

@@ -27,6 +27,9 @@ LARGEST = 64  # times as wide and high, which is far beyond what a network can m
 log = logging.getLogger(__name__)
 
 
+NOTHING = "the network is one from image to image, which enlarges nothing; use srgan translate"
+
+
 @dataclass(frozen=True)
 class Enlarger:
     """A generator and how it goes over a picture; see make_enlarger."""
@@ -59,7 +62,8 @@ class Enlarger:
         tile = max(size) if self.tile == 0 else self.tile
         first = window(0, 1)
         if tile is None:
-            tile = auto_tile(self.enlarge, self.copies[0], size, first, self.halo)
+            devices = len(self.copies)
+            tile = auto_tile(self.enlarge, self.copies[0], size, first, self.halo, self.batch, devices)
         sides = [side for side in (tile, tile // 2) if side == tile or side > 2 * self.halo]
         for side in sides:
             bands = self._tiled(window, size, side, progress)
@@ -155,7 +159,7 @@ def make_enlarger(
       UserError: more devices than there are, or tiles that are all halo.
     """
     if network.scale == 1:
-        raise UserError("the network is one from image to image, which enlarges nothing; use srgan translate")
+        raise UserError(NOTHING)
     there = jax.local_devices()
     if not 1 <= devices <= len(there):
         raise UserError(f"devices={devices}: this machine has {len(there)}; give a number from 1 to that")

@@ -1,6 +1,5 @@
 """Whatever arrives, by rows: files to uint8 or uint16 pixels, upright, with the metadata that a copy should keep."""
 
-import errno
 import logging
 import os
 import stat
@@ -15,6 +14,7 @@ import pyvips
 from PIL import Image
 
 from srgan_jax.data.images import PASSING, BrokenImage, broken
+from srgan_jax.errors import FULL
 
 pyvips.cache_set_max(0)  # each picture is read once
 # Its buffers grow with its threads: to read 80,000 columns takes 0.8 GB with 1 to 4, and 2.4 GB with 64
@@ -83,6 +83,8 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
         if (pages > 1 or animated(head)) and not first_frame:
             raise BrokenImage("an animation, or several pages, not one picture")
         check_size(image.width, image.height, max_pixels)
+        if image.get_typeof("n-subifds") and load(path, head, "sequential", max_pixels, subifd=0).width > image.width:
+            raise BrokenImage("a camera's raw file, of which a preview alone would be read; develop it first")
         if image.format not in DTYPES:
             raise BrokenImage(f"pixels of type {image.format}; 8 and 16 bits without sign are read")
         if image.get_typeof("orientation") and image.get("orientation") > 2:  # 2: mirrored, row by row
@@ -138,7 +140,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise BrokenImage(f"{width}x{height} is more than the {max_pixels} pixels allowed")
 
 
-def load(path: Path, head: bytes, access: str, max_pixels: int) -> pyvips.Image:
+def load(path: Path, head: bytes, access: str, max_pixels: int, **options: int) -> pyvips.Image:
     kind = next((kind for magic, kind in LOADERS.items() if head.startswith(magic)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         kind = "webp"
@@ -153,7 +155,7 @@ def load(path: Path, head: bytes, access: str, max_pixels: int) -> pyvips.Image:
         source = pyvips.Source.new_from_descriptor(descriptor)
     finally:
         os.close(descriptor)  # libvips has its own copy
-    return pyvips.Operation.call(f"{kind}load_source", source, access=access, fail_on="error")
+    return pyvips.Operation.call(f"{kind}load_source", source, access=access, fail_on="error", **options)
 
 
 def load_by_pillow(path: Path, max_pixels: int) -> pyvips.Image:
@@ -183,7 +185,7 @@ def animated(head: bytes) -> bool:
 def fault(error: pyvips.Error, kind: type[Exception] = BrokenImage, what: str = "cannot be decoded") -> Exception:
     """The machine's where libvips' words say so, for it has no numbers (compare data.images.broken); else `kind`."""
     words = " ".join(error.detail.split())
-    for number in (*PASSING, errno.ENOSPC):
+    for number in (*PASSING, *FULL):
         if os.strerror(number) in words:
             return OSError(number, os.strerror(number))
     if "out of memory" in words:

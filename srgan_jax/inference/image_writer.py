@@ -76,7 +76,7 @@ def check_output(
             raise UserError(f"{path}: option {name}={value}: give {span}")
 
     def faults(kind: Format) -> list[str]:
-        room = 16 if "bitdepth" in options else kind.bits
+        room = 16 if "bitdepth" in options and "bitdepth" in kind.options else kind.bits
         return [
             *([f"{width}x{height} pixels"] if max(height, width) > kind.side else []),
             *([f"{bits} bits"] if bits > room else []),

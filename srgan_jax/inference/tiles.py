@@ -99,27 +99,34 @@ def make_enlarge(network: nn.Module) -> Enlarge:
     return enlarge
 
 
-def auto_tile(enlarge: Enlarge, variables: Any, size: tuple[int, int], row: np.ndarray, halo: int) -> int:
-    """Side of the tiles for a picture of `size` made of such rows: what pays, and a quarter of the memory holds."""
+def auto_tile(
+    enlarge: Enlarge, variables: Any, size: tuple[int, int], row: np.ndarray, halo: int, batch: int, devices: int
+) -> int:
+    """Side of the tiles for a picture of `size` made of such rows: what pays, and a quarter of the memory holds.
+
+    That is `batch` tiles at once on each device; devices that have no memory of their own share the machine's.
+    """
     if max(size) <= SMALL:
         return SMALL
     shapes = jax.ShapeDtypeStruct((1, SMALL, SMALL, row.shape[-1]), row.dtype), jax.ShapeDtypeStruct((1, 2), np.int32)
     needs = enlarge.lower(variables, *shapes).compile().memory_analysis()
     bytes_each = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / SMALL**2
-    held = math.isqrt(int((free_memory() or host_memory()) / SHARE / bytes_each))
+    free = free_memory() or host_memory() / devices
+    held = math.isqrt(int(free / SHARE / batch / bytes_each))
     return max(min(HALOS * halo, held), 2 * halo + 32, SMALL)
 
 
-def host_memory() -> int:
-    """Bytes that can be had on this machine, or in the container it is."""
+def host_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that can be had on this machine, or in the container it is, whose limit stands in `group`."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):  # not Linux
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no limit
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(counts["inactive_file"])  # read from files, and dropped when memory is asked for
+    except (OSError, ValueError, KeyError):  # no limit
         return free
-    return min(free, limit - used)
+    return max(min(free, limit - used), 0)

@@ -18,6 +18,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.training.state import GanState
 
 STALLED = 75  # the exit code: a temporary failure, another start may help
+STOPS = (signal.SIGTERM, signal.SIGINT)
 PATIENT = 10  # how many times longer than a step one may take that compiles, saves or validates
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,10 @@ def stop_signals() -> Iterator[list[int]]:
     def handle(number: int, frame: Any) -> None:
         received.append(number)
         log.warning("signal %d: saving after this step (again: stop at once)", number)
-        signal.signal(number, signal.SIG_DFL)
+        for each in STOPS:
+            signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in STOPS}
     try:
         yield received
     finally:

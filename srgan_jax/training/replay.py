@@ -20,6 +20,7 @@ from srgan_jax.training.guards import Diverged
 from srgan_jax.training.state import AUGMENT, with_optimizer
 from srgan_jax.training.steps import make_update
 from srgan_jax.training.trained import load_config
+from srgan_jax.weights.readers import UNREADABLE
 
 FOLDER, BATCH = "diverged", "batch.npz"  # below the workdir
 
@@ -38,7 +39,9 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
         feed = make_feed(config, source)
         cut = jax.jit(feed.crops, static_argnums=1)
         hr = cut(next(feed.start(call)), i, jnp.asarray(first))
-        np.savez(folder / BATCH, hr=np.asarray(hr), step=first)
+        with (folder / f"{BATCH}.partial").open("wb") as file:
+            np.savez(file, hr=np.asarray(hr), step=first)
+        (folder / f"{BATCH}.partial").replace(folder / BATCH)
     parallel.from_lead({})  # the others would end the lead before it has written
     return UserError(
         f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}; look at it by "
@@ -62,8 +65,11 @@ def replay(workdir: Path) -> dict[str, float]:
         state, meta = checkpoints.restore(start.initial_state(config, layout, resumed=True))
     config = start.lowered(config, meta.get("rollbacks", 0))
     state = with_optimizer(state, config)
-    with np.load(folder / BATCH) as kept:
-        batch: dict[str, Any] = {"hr": jnp.asarray(kept["hr"]), "position": jnp.arange(config.batch_size)}
+    try:
+        with (folder / BATCH).open("rb") as file, np.load(file) as kept:
+            batch: dict[str, Any] = {"hr": jnp.asarray(kept["hr"]), "position": jnp.arange(config.batch_size)}
+    except UNREADABLE as error:
+        raise UserError(f"{folder / BATCH}: damaged; the batch cannot be replayed") from error
     stream = jax.random.fold_in(jax.random.key(config.seed), AUGMENT)
     update = jax.jit(make_update(config, build_features(config)))
     _, metrics = update(state, start.load_features(config), batch, jax.random.fold_in(stream, state.g.step))

@@ -4,7 +4,6 @@ Every process reads on its own, into its own memory: a file that only one of the
 waiting. Orbax finds neither a flipped bit nor a missing array; the digests, saved beside the state, do.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -17,10 +16,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from srgan_jax.errors import FULL
 from srgan_jax.provenance import digest_leaves
 
 RECORDS = {"meta": "metadata", "metrics": "metrics", "digests": "metadata"}  # JSON items: the file Orbax writes
-FULL = os.strerror(errno.ENOSPC)
 QUARANTINE = "quarantine"  # beside the folder of checkpoints
 
 
@@ -29,9 +28,8 @@ class Damaged(Exception):
 
 
 def first_line(error: Exception) -> str:
-    if FULL in str(error):  # tensorstore has it at the end of a page
-        return FULL
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    full = [words for words in map(os.strerror, FULL) if words in str(error)]  # tensorstore: at the end of a page
+    return (full or (str(error).strip() or type(error).__name__).splitlines())[0][:160]
 
 
 def saved_steps(folder: Path) -> list[int]:

@@ -21,7 +21,8 @@ from ml_collections import ConfigDict
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_generator, differences
-from srgan_jax.training.parallel import Layout
+from srgan_jax.provenance import digest_tree
+from srgan_jax.training.parallel import Layout, agree
 from srgan_jax.training.state import GanState, create_state, make_state
 from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.vgg_file import feature_params
@@ -130,6 +131,7 @@ def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState
     other = differences(source.network, build_generator(config))
     if other:
         raise UserError(f"{field}={config.init_from}: another generator ({'; '.join(other)})")
+    agree({f"weights in {field}": digest_tree(source.variables)})
     log.info("generator from %s, step %d", config.init_from, source.step)
     # copied, since a donated buffer may stand only once in the state
     params, stats, ema = (

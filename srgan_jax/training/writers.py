@@ -1,14 +1,13 @@
 """Where figures go: metrics.jsonl, TensorBoard files and pictures below the workdir."""
 
-import errno
 import json
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from srgan_jax.data.images import write_png
+from srgan_jax.errors import FULL
+from srgan_jax.training.board import Board, append
 from srgan_jax.training.parallel import is_lead
 from srgan_jax.training.steps import GRADIENT
 
@@ -38,37 +39,34 @@ class Writer:
             return
         path = workdir / "metrics.jsonl"
         kept = []
-        for line in path.read_text().splitlines() if path.exists() else []:
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
             try:
                 kept += [line] if json.loads(line)["step"] <= step else []
-            except (ValueError, KeyError):  # half a line, cut off by a kill
+            except (ValueError, LookupError, TypeError):  # half a line, cut off by a kill, or what a crash left
                 continue
         partial = path.with_suffix(".partial")
         partial.write_text("".join(line + "\n" for line in kept))
         partial.replace(path)
-        self.lines = path.open("ab", buffering=0)
+        self.lines = FileIO(path, "a")
         if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+            self.board = Board(workdir / "tensorboard", step)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         if not self.lines:
             return
         line = json.dumps({"step": step, **values}).encode() + b"\n"
         with _if_room("metrics.jsonl", step):
-            if (written := self.lines.write(line)) < len(line):  # half a line would spoil the next
-                self.lines.truncate(self.lines.tell() - written)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append(self.lines, line)
         if self.board:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
+            with _if_room("tensorboard", step):
+                self.board.scalars(step, values)
 
     def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
         with _if_room(name, step):
             write_png(self.workdir / name / f"{step:08d}.png", image)
         if self.board:
-            self.board.add_image(name, image, step, dataformats="HWC")
+            with _if_room(f"tensorboard: {name}", step):
+                self.board.image(step, name, image)
 
     def close(self) -> None:
         if self.lines:
@@ -83,7 +81,7 @@ def _if_room(name: str, step: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL:
             raise
         log.warning("warning: %s: no room for step %d", name, step)
 

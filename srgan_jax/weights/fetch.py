@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import FULL, UserError
 from srgan_jax.weights.readers import UNREADABLE
 from srgan_jax.weights.tensors import check_file, expand, sha256
 
@@ -102,7 +102,7 @@ def member(archive: Path, name: str, field: str) -> Path:
                     shutil.copyfileobj(stream, sink)
     except (StopIteration, *UNREADABLE) as error:
         partial.unlink(missing_ok=True)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if getattr(error, "errno", None) in (*FULL, errno.EACCES, errno.EROFS):
             raise  # not the archive's fault
         reason = f"it has no {name}" if isinstance(error, StopIteration) else f"damaged: {error}".splitlines()[0]
         raise UserError(f"{field}={archive}: not the package that was expected ({reason})") from error

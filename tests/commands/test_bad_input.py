@@ -109,6 +109,9 @@ def test_training_that_diverges_stops_and_says_how_to_look_at_it(tmp_path, capsy
     figures = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
     assert figures["step"] == "1" and figures["g/loss"] in ("nan", "inf")
     assert float(figures["g/learning_rate"]) == pytest.approx(5e29)  # after one rollback
+    batch = run / "diverged" / "batch.npz"
+    batch.write_bytes(batch.read_bytes()[:1000])
+    assert f"{batch}: damaged" in refusal(capsys, ["replay", f"--workdir={run}"])
     assert main(["replay", f"--workdir={tmp_path}"]) == 2
 
 

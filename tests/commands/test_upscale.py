@@ -68,38 +68,6 @@ def test_tiles_change_nothing(weights, tmp_path):
         assert np.abs(read_image(tmp_path / f"{name}.png") - whole).max() <= 1  # rounding of a value half-way
 
 
-def test_what_is_there_stays(weights, tmp_path, capsys):
-    folder = tmp_path / "in"
-    for name in ("a.png", "b.png"):
-        noise(folder / name)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.png").write_text("mine")
-    assert upscale(weights, "-i", folder, "-o", tmp_path / "out") == 0
-    assert [record["status"] for record in records(capsys)] == ["skipped", "done"]
-    assert (tmp_path / "out" / "a.png").read_text() == "mine"
-    assert upscale(weights, "-i", folder / "a.png", "-o", tmp_path / "out" / "a.png") == 2
-    assert "there already" in capsys.readouterr().err and (tmp_path / "out" / "a.png").read_text() == "mine"
-    assert upscale(weights, "-i", folder / "a.png", "-o", tmp_path / "out") == 0  # a folder: gone on with
-    assert [record["status"] for record in records(capsys)] == ["skipped"]
-    assert upscale(weights, "-i", folder, "-o", tmp_path / "out", "--overwrite") == 0
-    assert read_image(tmp_path / "out" / "a.png").shape == (80, 96, 3)
-
-
-def test_names_of_what_is_written(weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("in/a.png", "in/sub/b.jpg", "other/c.webp"):
-        noise(tmp_path / name)
-    assert upscale(weights, "-i", "in", "other/*.webp", "-o", "out", "--suffix", "_x4", "--ext", "auto") == 0
-    assert names(tmp_path / "out") == ["a_x4.png", "c_x4.webp", "sub/b_x4.jpg"]
-    noise(tmp_path / "in" / "a.jpg")
-    assert upscale(weights, "-i", "in", "-o", "apart", "--ext", ".tif") == 0
-    assert names(tmp_path / "apart") == ["a.jpg.tif", "a.png.tif", "sub/b.jpg.tif"]
-    capsys.readouterr()
-    noise(tmp_path / "more" / "a.png")
-    assert upscale(weights, "-i", "in/a.png", "more/a.png", "-o", "clash") == 2
-    assert "one file" in capsys.readouterr().err and not (tmp_path / "clash").exists()
-
-
 def test_kind_and_metadata_are_kept(weights, tmp_path):
     levels = np.random.default_rng(0).integers(0, 65536, (20, 24), np.uint16)
     Image.fromarray(levels).save(tmp_path / "deep.png", dpi=(300, 300))

@@ -181,6 +181,18 @@ def test_list_images_goes_by_ending_and_sorts(tmp_path):
     ]
 
 
+def test_a_linked_folder_is_listed_once_by_the_first_of_its_names(tmp_path):
+    for i in range(20):  # made in either order, which some file systems list them in
+        for name in ("ab", "ba")[i % 2]:
+            folder = tmp_path / f"{name}{i:02}"
+            if name == "a":
+                folder.mkdir()
+                png(folder)
+            else:
+                folder.symlink_to(f"a{i:02}", target_is_directory=True)
+    assert list_images(tmp_path) == [tmp_path / f"a{i:02}" / "a.png" for i in range(20)]
+
+
 def test_write_png_round_trip_and_new_folders(tmp_path):
     path = tmp_path / "new" / "folder" / "a.png"
     write_png(path, RGB)

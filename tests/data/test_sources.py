@@ -171,11 +171,14 @@ def encoded(pixels):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """(folder, photographs) of a tfds data set as array_record, made from encoded PNGs."""
-    import tensorflow_datasets as tfds
-
     rng = np.random.default_rng(0)
     photographs = [rng.integers(0, 256, (20 + i, 24, 3), np.uint8) for i in range(4)]
     photographs.append(rng.integers(0, 256, (10, 24, 3), np.uint8))  # too small for a crop of 16
+    return prepare_tfds(tmp_path_factory.mktemp("tfds"), photographs), photographs
+
+
+def prepare_tfds(place, photographs):
+    import tensorflow_datasets as tfds
 
     with tfds.core.registered.skip_registration():  # read back from the files alone, as a stranger's set would be
 
@@ -196,9 +199,8 @@ def prepared(tmp_path_factory):
                     end = 200 if i == cut_short else None
                     yield i, {name: encoded(view)[:end] for name, view in views.items()} | {"label": i}
 
-    place = tmp_path_factory.mktemp("tfds")
     TinyPhotos(data_dir=str(place), file_format="array_record").download_and_prepare()
-    return place, photographs
+    return place
 
 
 def tfds_source(prepared, **fields):
@@ -247,6 +249,28 @@ def test_tfds_features_and_splits(prepared):
     assert len(first) == 3
     marks = {source.fingerprint for source in (tfds_source(prepared), mirrored, grey, first)}
     assert len(marks) == 4 and tfds_source(prepared).fingerprint in marks
+
+
+def test_tfds_is_known_by_its_files_and_not_by_their_place(prepared, tmp_path):
+    moved = shutil.copytree(prepared[0], tmp_path / "moved")
+    other = prepare_tfds(tmp_path / "other", [255 - pixels for pixels in prepared[1]])
+    fields = {"train": {}, "part": {"split": "train[:50%]"}, "sum": {"split": "train[:2]+train[3:]"}}
+    fields["splits"] = {"split": "train+damaged"}
+    marks = {name: tfds_source(prepared, **each).fingerprint for name, each in fields.items()}
+    assert len(set(marks.values())) == 4
+    for name, each in fields.items():
+        assert tfds_source((moved,), **each).fingerprint == marks[name]
+        assert tfds_source((other,), **each).fingerprint != marks[name]
+
+
+def test_tfds_prepared_anew_is_not_read_from_the_old_store(prepared, tmp_path):
+    place = tmp_path / "tfds"
+    for photographs in (prepared[1], [255 - pixels for pixels in prepared[1]]):
+        shutil.rmtree(place, ignore_errors=True)
+        source = tfds_source((prepare_tfds(place, photographs),))
+        mapped = store.mapped(source, tmp_path / "store", store.prepare(source, tmp_path / "store", "field"))
+        read = {mapped.photograph(index).tobytes() for index in range(5)}
+        assert read == {pixels.tobytes() for pixels in photographs[:4]}
 
 
 @pytest.mark.parametrize(

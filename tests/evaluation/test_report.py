@@ -11,8 +11,10 @@ from PIL import Image
 from running import ROOT
 
 from srgan_jax.__main__ import main
+from srgan_jax.data.images import write_png
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.chart import LEFT, POINTS, chart, thin, ticks
+from srgan_jax.evaluation.measure import measure
 from srgan_jax.evaluation.report import write_report
 from srgan_jax.evaluation.results import read_results
 
@@ -162,6 +164,21 @@ def test_spread_over_seeds(workdir):
     ]
     write_report(lines, workdir / "spread.html")
     assert "<td>21.00 <small>± 1.00</small></td>" in (workdir / "spread.html").read_text()
+
+
+def test_rows_of_different_pictures_are_told(workdir, tmp_path):
+    runs, other = shutil.copytree(workdir, tmp_path / "runs"), tmp_path / "set5"
+    write_png(other / "another.png", np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8))
+    before = (runs / "report.html").read_text()
+    measure(runs / "tiny-gan" / "seed0", [other])
+    assert main(["report", str(runs)]) == 0
+    said = (
+        "warning: set5: tiny-gan seed 0 measured on other pictures than tiny seed 0, rows that do not compare: remove"
+    )
+    assert said in (runs / "report.html").read_text() and "other pictures" not in before
+    measure(runs / "tiny" / "seed0", [other])
+    assert main(["report", str(runs)]) == 0
+    assert "other pictures" not in (runs / "report.html").read_text()
 
 
 def test_bad_input_is_one_line(workdir, tmp_path, capsys):

@@ -127,6 +127,14 @@ def test_a_folder_hr_has_the_name_of_its_set(runs, tmp_path):
         assert list(evaluated(arguments, tmp_path / "r.json")["data"]) == ["full"]
 
 
+def test_sets_of_one_name_are_refused(runs, tmp_path, capsys):
+    other = tmp_path / "plain"
+    for more, fields in (([other], "--set"), (["--hr", other], "--set, --hr")):
+        assert main(["evaluate", *map(str, ["--set", runs / "plain", *more])]) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert error == [f"srgan evaluate: {fields}: data sets need different names, not plain, plain; rename a folder"]
+
+
 def test_lpips_stands_beside_the_others_with_its_weights(runs, tmp_path, capsys, lpips_files):
     files = ["--lpips", lpips_files["alex"], lpips_files["vgg"]]
     result = evaluated(["--checkpoint", runs / "run0", "--set", runs / "plain", *files], tmp_path / "r.json")

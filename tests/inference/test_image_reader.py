@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import resource
+import struct
 import subprocess
 import sys
 import zlib
@@ -92,6 +93,31 @@ def test_16_bits_stay_16(tmp_path, channels, ending):
     image = DEEP[..., :channels]
     path = from_libvips(tmp_path / f"a.{ending}", image, "rgb16" if channels > 2 else "grey16")
     np.testing.assert_array_equal(pixels(path), image)
+
+
+def tiff_within_tiff(outer, inner):
+    """A grey TIFF of `outer` pixels a side, with one of `inner` a side as its SubIFD."""
+
+    def directory(side, data, more=()):
+        entries = [(256, side), (257, side), (258, 8), (259, 1), (262, 1), (273, data), (277, 1), (278, side)]
+        entries += [(279, side**2), *more]
+        return (
+            struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in entries) + bytes(4)
+        )
+
+    first, length = 8 + outer**2 + inner**2, len(directory(inner, 0))
+    directories = directory(inner, 8 + outer**2), directory(outer, 8, [(330, first)])
+    return b"II*\0" + struct.pack("<I", first + length) + bytes(outer**2) + bytes(inner**2) + b"".join(directories)
+
+
+def test_a_cameras_raw_file_is_not_its_preview(tmp_path):
+    (tmp_path / "raw.dng").write_bytes(tiff_within_tiff(8, 64))
+    assert "a camera's raw file" in refusal(tmp_path / "raw.dng")
+    (tmp_path / "pyramid.tif").write_bytes(tiff_within_tiff(64, 8))
+    assert pixels(tmp_path / "pyramid.tif").shape == (64, 64, 1)
+    path = tmp_path / "larger.tif"
+    pyvips.Image.new_from_array(RGB).resize(30).tiffsave(str(path), pyramid=True, subifd=True, tile=True)
+    assert pixels(path).shape == (12 * 30, 20 * 30, 3)
 
 
 def test_16_bits_of_other_writers_and_kinds(tmp_path):

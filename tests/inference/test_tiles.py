@@ -208,11 +208,26 @@ def test_auto_tile_heeds_free_memory(trained, monkeypatch):
     network, variables = trained
     enlarge, row, halo = tiles.make_enlarge(network), picture(1, 4000), reach(network)
 
-    def tile():
-        return tiles.auto_tile(enlarge, variables, (3000, 4000), row, halo)
+    def tile(batch=1, devices=1):
+        return tiles.auto_tile(enlarge, variables, (3000, 4000), row, halo, batch, devices)
 
     assert tiles.host_memory() > 10**8
     monkeypatch.setattr(tiles, "host_memory", lambda: 10**12)
     assert tile() == max(tiles.HALOS * halo, SMALL)
     monkeypatch.setattr(tiles, "host_memory", lambda: 10**6)
     assert tile() == max(2 * halo + 32, SMALL)
+    monkeypatch.setattr(tiles, "HALOS", 10**6)
+    monkeypatch.setattr(tiles, "host_memory", lambda: 10**11)
+    one = tile()
+    assert one > 1000 and tile(batch=4) == tile(devices=4) == pytest.approx(one / 2, abs=1)
+    assert tile(batch=2, devices=2) == tile(batch=4)
+
+
+@pytest.mark.parametrize(("used", "cached", "free"), [(600, 100, 500), (600, 500, 900), (1100, 0, 0)])
+def test_memory_of_a_container_counts_what_is_read_from_files_as_free(tmp_path, used, cached, free):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {used - cached}\nfile {cached}\ninactive_file {cached}\n")
+    assert tiles.host_memory(tmp_path) == free
+    (tmp_path / "memory.max").write_text("max\n")
+    assert tiles.host_memory(tmp_path) > 10**8

@@ -1,5 +1,6 @@
 """A full disk, a real one: training goes on, what was saved stays, and there is an end to it."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import bits, command, leaves, logged, made_up_state, names, train
+from running import bits, command, events, leaves, logged, made_up_state, names, train
 
 from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
+from srgan_jax.training import writers
 from srgan_jax.training.checkpoint import Checkpoints
 from srgan_jax.training.writers import Writer
 
@@ -77,16 +79,30 @@ def test_a_disk_filled_during_a_save_and_still_full_at_the_next(small_disk, warn
 
 
 def test_figures_and_pictures_that_find_no_room_are_warned_of(small_disk, warned):
-    with closing(Writer(small_disk, step=0, tensorboard=False)) as writer:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    with closing(Writer(small_disk, step=0, tensorboard=True)) as writer:
         writer.scalars(1, {"psnr_y": 1.0})
         fill(small_disk, 0)
-        writer.scalars(2, {"noise": [0.1] * 10_000})  # more than the file's last page takes
-        writer.image(2, "validation", np.zeros((48, 48, 3), np.uint8))
-        assert warned == ["warning: metrics.jsonl: no room for step 2", "warning: validation: no room for step 2"]
+        for step in range(2, 5):
+            writer.scalars(step, {f"{i:03}" * 100: 0.1 for i in range(200)})  # more than the files' last pages take
+            writer.image(step, "validation", noise)
+        places = ("metrics.jsonl", "tensorboard", "validation", "tensorboard: validation")
+        assert warned == [f"warning: {place}: no room for step {step}" for step in range(2, 5) for place in places]
         make_room(small_disk)
-        writer.scalars(3, {"psnr_y": 3.0})
-    assert logged(small_disk, "psnr_y") == {1: 1.0, 3: 3.0}
+        writer.scalars(5, {"psnr_y": 5.0})
+    assert logged(small_disk, "psnr_y") == {1: 1.0, 5: 5.0}
     assert not list((small_disk / "validation").iterdir())
+    assert events(small_disk, "psnr_y") == {1: 1.0, 5: 5.0}
+
+
+def test_a_quota_that_is_used_up_is_a_full_disk(tmp_path, warned, monkeypatch):
+    def none(path, image):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))  # no quota can be set here
+
+    monkeypatch.setattr(writers, "write_png", none)
+    with closing(Writer(tmp_path, step=0, tensorboard=False)) as writer:
+        writer.image(1, "validation", np.zeros((8, 8, 3), np.uint8))
+    assert warned == ["warning: validation: no room for step 1"]
 
 
 @pytest.mark.slow

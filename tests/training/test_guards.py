@@ -1,6 +1,7 @@
 """What is not finite is skipped, then gone back from; what stalls is ended."""
 
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -116,6 +117,22 @@ def test_the_watchdog_ends_what_stalls_with_all_stacks():
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 75 and done.stdout == "working\n" and time.monotonic() - began < 30
     assert "no step in" in done.stderr and 'File "<string>"' in done.stderr and "_watch" in done.stderr
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_of_either_kind_ends_at_once(second):
+    code = (
+        "import time; from srgan_jax.training import guards\n"
+        "with guards.stop_signals() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    while not stop: time.sleep(0.01)\n"
+        "    print('saving', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line, number in (("ready\n", signal.SIGTERM), ("saving\n", second)):
+            assert process.stdout.readline() == line
+            process.send_signal(number)
+    assert process.returncode == -second
 
 
 def test_without_seconds_there_is_no_watchdog():

@@ -6,7 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from running import ROOT, command, leaves, logged, run, run_all, spawn, specs, start_all
+from running import ROOT, command, leaves, logged, run, run_all, spawn, specs, start_all, train
 from test_steps import made, some_batch
 
 from configs import tiny, tiny_gan
@@ -229,14 +229,16 @@ def test_another_spec_is_refused(spec):
         parallel.start_processes(spec)
 
 
-def test_two_processes_with_other_configs_are_refused(tmp_path):
-    first, second = specs(2)
-    one, other = (
-        command("tiny", tmp_path / "run", distributed=first),
-        command("tiny", tmp_path / "run", "seed=1", distributed=second),
-    )
-    pair = [spawn(one), spawn(other)]
+@pytest.mark.parametrize("what", ["config", "weights in config.init_from"])
+def test_two_processes_that_would_begin_differently_are_refused(tmp_path, what):
+    fields = [("seed=0",), ("seed=1",)]
+    if what != "config":  # each process reads its own, which may be another file of the same name
+        fields = [(f"init_from={tmp_path}/{seed[0]}", "seed=5") for seed in fields]
+        for seed in ("seed=0", "seed=1"):
+            train("tiny", tmp_path / seed, seed, "steps=1", "validation.every=0", "log.tensorboard=False")
+    given = zip(fields, specs(2), strict=True)
+    pair = [spawn(command("tiny", tmp_path / "run", *each, distributed=spec)) for each, spec in given]
     outputs = [process.communicate(timeout=120)[0] for process in pair]
     assert [process.returncode for process in pair] == [2, 2], outputs
-    assert all("process 1 has other config than process 0" in output for output in outputs)
+    assert all(f"process 1 has other {what} than process 0" in output for output in outputs)
     assert not (tmp_path / "run").exists()

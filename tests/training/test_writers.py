@@ -1,5 +1,6 @@
 """What a run says about itself while it trains."""
 
+import json
 import logging
 
 import numpy as np
@@ -16,6 +17,13 @@ def progress(tmp_path):
     writer = Writer(tmp_path, step=0, tensorboard=False)
     yield Progress(writer, config, 0)
     writer.close()
+
+
+def test_lines_that_a_crash_left_damaged_are_taken_out(tmp_path):
+    good = [json.dumps({"step": step}).encode() for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([good[0], b"\xff\xfe\0", b"[1]", b"7", b'{"st', good[1], b""]))
+    Writer(tmp_path, step=2, tensorboard=False).close()
+    assert (tmp_path / "metrics.jsonl").read_bytes().splitlines() == good
 
 
 def winning_lines(progress, caplog, accuracies):
