@@ -21,6 +21,7 @@ import torch
 from benchmarks import train_speed, upscale_speed
 from benchmarks.apart import Make, apart
 from benchmarks.side_by_side import Contender, arguments, footer, interleave, ratio, start, table
+from benchmarks.trainings import KINDS, load
 from srgan_jax.models import vgg
 from srgan_jax.ops import conv
 from srgan_jax.ops.pool import plain as plain_pool
@@ -32,7 +33,7 @@ HEAD = "work | ours, ms | plain XLA, ms | torch's best, ms | which | ratio"
 def main(argv: list[str] | None = None) -> int:
     parser = arguments("cpu_speed", __doc__)
     parser.add_argument("--size", nargs="*", default=list(SIZES), metavar="WIDTHxHEIGHT", help="of small pictures")
-    parser.add_argument("--kind", nargs="*", choices=list(train_speed.KINDS), default=list(train_speed.KINDS))
+    parser.add_argument("--kind", nargs="*", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--batch", nargs="+", type=int, default=[4, 16])
     parser.add_argument("--compile", action="store_true", help="torch.compile, too: minutes more")
     parser.add_argument("--plain", action="store_true", help="ours with XLA's own convolutions, too")
@@ -57,14 +58,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.size and not args.only:
         print(upscale_speed.check(args.quick), flush=True)
     for size in ["24x16"] if args.quick and args.size else args.size:
-        config, lr = train_speed.load("SRResNet", args.quick), upscale_speed.picture(size)
+        config, lr = load("SRResNet", args.quick), upscale_speed.picture(size)
         gives_back = argparse.Namespace(**vars(args) | {"give_back": True})
         row(f"enlarge {size}", partial(upscale_speed.contenders, config, lr), gives_back)
     for kind in args.kind:
         if not args.only:
             print(train_speed.check(kind, args.quick), flush=True)
         for batch in [2] if args.quick else args.batch:
-            config = train_speed.load(kind, args.quick, f"batch_size={batch}")
+            config = load(kind, args.quick, f"batch_size={batch}")
             row(f"{kind} update, batch {batch}", partial(train_speed.contenders, config), args)
     print(f"\n{table(HEAD, rows)}\n{footer(args)}")
     return 0

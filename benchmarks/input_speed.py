@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -28,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from benchmarks.side_by_side import Contender, interleave, machine, start, table
 from srgan_jax import config as configs
 from srgan_jax.data.feed import make_feed
-from srgan_jax.data.images import image_size, list_images, read_image, write_png
+from srgan_jax.data.images import BrokenImage, image_size, list_images, read_image, write_png
 from srgan_jax.data.sources import SAMPLES, make_source
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_generator
@@ -139,7 +140,7 @@ def update_rows(config: ConfigDict, *, rounds: int) -> list[list[str]]:
     contend("SRResNet update, crops handed in", "host")
     contend("SRResNet update, crops cut inside", "device")
     seconds = interleave(runs, rounds)
-    base = next(iter(seconds.values()))
+    base = next(iter(seconds.values()), 1.0)  # none: all were left out
     return [[name, f"{1000 * value:.3g}", f"{100 * value / base:.2f} %"] for name, value in seconds.items()]
 
 
@@ -163,13 +164,20 @@ def with_fields(config: ConfigDict, fields: dict) -> ConfigDict:
 
 
 def copies(photographs: Path, folder: Path, count: int) -> list[Path]:
-    """The largest `count` photographs as PNG."""
-    if not list_images(photographs):
-        raise UserError(f"--photographs={photographs}: no image there")
-    largest = sorted(list_images(photographs), key=lambda path: -int(np.prod(image_size(path))))[:count]
-    paths = [folder / f"{path.stem}.png" for path in largest]
-    for path, copy in zip(largest, paths, strict=True):
-        write_png(copy, read_image(path))
+    """The largest `count` photographs as PNG; broken ones are left out, as training does."""
+    sizes: dict[Path, int] = {}
+    for path in list_images(photographs):
+        with suppress(BrokenImage):
+            sizes[path] = int(np.prod(image_size(path)))
+    paths: list[Path] = []
+    for path in sorted(sizes, key=lambda path: -sizes[path]):
+        if len(paths) < count:
+            with suppress(BrokenImage):
+                image, copy = read_image(path), folder / f"{len(paths):02}.png"
+                write_png(copy, image)
+                paths.append(copy)
+    if not paths:
+        raise UserError(f"--photographs={photographs}: no image there that can be read")
     return paths
 
 

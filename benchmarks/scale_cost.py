@@ -10,7 +10,6 @@ compiled. --project: what that makes of published figures of interconnects, up t
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import collectives, scale_model
 from benchmarks.flops import update_flops
+from benchmarks.trainings import CONFIGS, KINDS
 from srgan_jax import config as configs
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel
@@ -29,8 +29,6 @@ from srgan_jax.training.state import GanState, make_state
 from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-KINDS = {"SRResNet": "srresnet_mse", "SRGAN": "srgan_vgg54"}
 TINY = {"SRResNet": "tiny", "SRGAN": "tiny_gan"}
 HEAD = "update | devices | gradients | BatchNorm forward | BatchNorm backward | log | others | in sequence | MB | GFLOP"
 

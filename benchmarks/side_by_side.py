@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
+from srgan_jax.inference.enlarge import of_memory
 from srgan_jax.memory import keep_memory
 
 WARM = 8  # runs on a CPU before the first that is timed: until then a process may grow (srgan_jax/memory.py)
@@ -90,8 +91,9 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
 
     Before that each runs WARM times, or three times on an accelerator (a CUDA graph is recorded in the second run) or
     for a single round; the last of them tells how often it fits into a turn. A torch.compile that fails there is named
-    and left out. A turn begins with a run that is not timed: it takes back from the caches the place that another's
-    turn had. The order is turned by one place from round to round, so that nobody always follows the same neighbour.
+    and left out, and so is whoever has not enough memory. A turn begins with a run that is not timed: it takes back
+    from the caches the place that another's turn had. The order is turned by one place from round to round, so that
+    nobody always follows the same neighbour.
     """
     warm = WARM if rounds > 1 and jax.default_backend() == "cpu" else 3
     times: dict[str, int] = {}
@@ -102,9 +104,9 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             began = time.perf_counter()
             contender.run(1)
         except Exception as error:
-            if "compile" not in name:
+            if "compile" not in name and not out_of_memory(error):
                 raise
-            print(f"{name} left out: {str(error).splitlines()[0]}", flush=True)
+            print(f"{name} left out: {(str(error) or type(error).__name__).splitlines()[0]}", flush=True)
             continue
         times[name] = max(1, round(TURN / (time.perf_counter() - began))) if rounds > 1 else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
@@ -118,6 +120,12 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             seconds[name].append((time.perf_counter() - began) / (times[name] * contenders[name].pieces))
         order.append(order.pop(0))
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return of_memory(error) or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def ratio(seconds: Mapping[str, float], name: str) -> str:

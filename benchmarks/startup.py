@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.side_by_side import machine, table
-from benchmarks.train_speed import CONFIGS, KINDS, TINY
+from benchmarks.trainings import CONFIGS, KINDS, TINY
 
 HEAD = "training | cold, s | warm, s (median) | warm / cold | compiling cold, s | warm, s"
 COMPILED = re.compile(r"compiled in ([\d.]+) s")

@@ -6,8 +6,8 @@
 The paper's SRResNet by mean squared error, then SRGAN from it. With --vgg, weights for the content loss, that is
 configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16; its name is that of the weights, too. What is free
 is how they are trained: the batch, warm-up and cosine, averaged parameters, bfloat16. A short run measures the speed,
-from which the number of updates follows that the budget holds; the schedule ends there. Given again, it goes on where
-it was.
+from which the number of updates follows that the budget holds; the schedule ends there. Stopped and given again,
+it goes on where it was.
 
 The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out. At the
 end each checkpoint is measured on Set5: seconds are those of the updates before it, without compiling, saving,
@@ -16,8 +16,10 @@ measuring.
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -26,11 +28,12 @@ from ml_collections import ConfigDict
 
 from benchmarks.flops import peak_flops, update_flops
 from benchmarks.side_by_side import table
+from benchmarks.trainings import CONFIGS
 from srgan_jax import config as configs
 from srgan_jax.data.images import list_images
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.evaluate import evaluate
-from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.evaluation.pairs import Pairs, find_set
 from srgan_jax.inference.export import export
 from srgan_jax.memory import keep_memory
 from srgan_jax.training.loop import train
@@ -39,7 +42,6 @@ from srgan_jax.training.start import load_features
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.tensors import read_metadata
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 MARKS = (31.0, 31.5, 31.8, 32.0, 32.05)  # dB PSNR-Y on Set5; the last is the paper's
 POINTS = 20  # checkpoints of a run
 HELD_OUT = 12  # every so many-th photograph
@@ -64,19 +66,24 @@ def main(argv: list[str] | None = None) -> int:
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every restore
     keep_memory()
-    fields = shared(args)
     try:
+        if len(list_images(args.photographs)) < 2:
+            raise UserError(f"--photographs={args.photographs}: fewer than two images there; one is held out")
+        sets = {name: find_set(args.data / name, scale=4, boundary="clamp")[1] for name in ("set5", "set14")}
         name, more = second_run(args)
+        first, second = args.workdir / "srresnet", args.workdir / name
+        planned(first, args.budget_minutes)
+        if args.gan_minutes:
+            planned(second, args.gan_minutes)
+        fields = shared(args)
         load_features(load(name, [*fields, *more]))
     except UserError as error:  # now, not after the first run
         parser.error(str(error))
-    first = args.workdir / "srresnet"
     run("srresnet_mse", first, args.budget_minutes, [*fields, "optimizer.learning_rate=4e-4"], args.quick)
-    report(first, args)
+    report(first, sets)
     if args.gan_minutes:
-        second = args.workdir / name
         run(name, second, args.gan_minutes, [*fields, *more, f"init_from={first}"], args.quick)
-        report(second, args)
+        report(second, sets)
     return 0
 
 
@@ -108,20 +115,45 @@ def shared(args: argparse.Namespace) -> list[str]:
 
 def run(name: str, workdir: Path, minutes: float, fields: list[str], quick: bool) -> None:
     """Trains, or goes on; how many updates the time holds is asked of a short run, once."""
-    plan = workdir.with_name(f"{workdir.name}_plan.json")
-    if not plan.exists():
+    plan = planned(workdir, minutes)
+    if not plan:
         per_call = load(name, fields).steps_per_call
         steps = 4 * per_call if quick else 8 * per_call
         trial = workdir.with_name(f"{workdir.name}_trial")
         log = ["validation.every=0", f"log.every={2 * per_call}", f"checkpoint.every={steps}"]
-        train(load(name, [*fields, *log, f"steps={steps}"]), trial)
+        shutil.rmtree(trial, ignore_errors=True)  # one that was stopped, whose speed is not that of a whole one
+        finish(load(name, [*fields, *log, f"steps={steps}"]), trial)
         speed = [line["step_per_s"] for line in lines(trial) if "step_per_s" in line][-1]
         every = max(int(speed * 60 * minutes / POINTS / per_call), 1) * per_call
-        plan.write_text(json.dumps({"steps": 3 * every if quick else POINTS * every, "every": every}))
-    planned = json.loads(plan.read_text())
-    every = planned["every"]
+        plan = {"steps": 3 * every if quick else POINTS * every, "every": every, "minutes": minutes}
+        plan_file(workdir).write_text(json.dumps(plan))
+    every = plan["every"]
     log = [f"checkpoint.every={every}", f"validation.every={every}", f"log.every={every}"]
-    train(load(name, [*fields, *log, f"steps={planned['steps']}"]), workdir)
+    finish(load(name, [*fields, *log, f"steps={plan['steps']}"]), workdir)
+
+
+def plan_file(workdir: Path) -> Path:
+    return workdir.with_name(f"{workdir.name}_plan.json")
+
+
+def planned(workdir: Path, minutes: float) -> dict[str, Any]:
+    """What an earlier call planned; nothing where there was none.
+
+    Raises:
+      UserError: it planned for other minutes.
+    """
+    path = plan_file(workdir)
+    plan = json.loads(path.read_text()) if path.exists() else {}
+    if plan.get("minutes", minutes) != minutes:
+        raise UserError(f"{path} is for {plan['minutes']:g} minutes, not {minutes:g}; give those, or another --workdir")
+    return plan
+
+
+def finish(config: ConfigDict, workdir: Path) -> None:
+    """Trains to the end; SystemExit where a signal stops it before."""
+    step = int(train(config, workdir).g.step)
+    if step < config.steps:
+        raise SystemExit(f"{workdir} stopped at step {step} of {config.steps}; the same command goes on")
 
 
 def load(name: str, fields: list[str]) -> ConfigDict:
@@ -132,7 +164,7 @@ def lines(workdir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def report(workdir: Path, args: argparse.Namespace) -> None:
+def report(workdir: Path, sets: dict[str, Pairs]) -> None:
     """Set5 by seconds, the marks that were reached, both sets at the end; the last generator as a file."""
     seconds, total, before = {}, 0.0, 0
     for line in lines(workdir):
@@ -140,7 +172,6 @@ def report(workdir: Path, args: argparse.Namespace) -> None:
             total += (line["step"] - before) / line["step_per_s"]
             before, seconds[int(line["step"])] = int(line["step"]), total
     steps = sorted(step for step in saved_steps(workdir / "checkpoints") if step in seconds)
-    sets = dict(find_set(args.data / name, scale=4, boundary="clamp") for name in ("set5", "set14"))
     rows, psnr = [], {}
     generators = [load_generator(workdir, field="--workdir", which=str(step)) for step in steps]
     measured = [method["sets"] for method in evaluate(generators, sets)[0]["methods"][1:]]
@@ -156,7 +187,9 @@ def report(workdir: Path, args: argparse.Namespace) -> None:
     config = generator.config
     speed = steps[-1] / seconds[steps[-1]]
     flops = speed * config.batch_size * update_flops(config)
-    share = "" if args.quick else f", {100 * flops / peak_flops():.0f} % of peak"
+    share = ""
+    if jax.default_backend() != "cpu":  # which would take an hour for that many products
+        share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
     print(f"{speed:.2f} updates/s, {speed * config.batch_size:.0f} images/s{share}")
     means = {name: found["mean"] for name, found in measured[-1].items()}
     print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))

@@ -197,9 +197,9 @@ def make_update(variant: Variant, g: nn.Module, d: nn.Module | None, vgg: nn.Mod
     half = torch.autocast(device().type, torch.bfloat16, enabled=dtype == "bfloat16")
 
     def step(adam: torch.optim.Optimizer, loss: Tensor) -> None:
-        adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
+        adam.zero_grad(set_to_none=True)  # now: gradients are memory of the update, see peak_memory
 
     def srresnet(lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         with half:

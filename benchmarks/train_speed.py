@@ -10,7 +10,6 @@ must have equal losses. torch uses one device: hide further ones.
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +32,7 @@ from benchmarks.side_by_side import (
     start,
     table,
 )
-from srgan_jax import config as configs
+from benchmarks.trainings import KINDS, load
 from srgan_jax.data.feed import make_feed
 from srgan_jax.data.prepare import prepare
 from srgan_jax.data.sources import make_source
@@ -44,12 +43,6 @@ from srgan_jax.training.state import create_state
 from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-KINDS = {"SRResNet": "srresnet_mse", "SRGAN": "srgan_vgg54"}
-TINY = [
-    *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
-    *("data.crop=32", "data.augment=False"),
-]
 HEAD = "update | batch | by | ms | images/s | ratio to torch's best | TFLOP/s | of peak | memory, MB"
 
 
@@ -63,12 +56,6 @@ class Ours(NamedTuple):
     crops: Any
     call: Any
     flag: Any
-
-
-def load(kind: str, quick: bool, *overrides: str) -> ConfigDict:
-    """The shipped config of `kind`, on the bundled photographs; its weights for phi are not read."""
-    fields = ["data.source=bundled", "data.pipeline=device", *TINY * quick, *overrides]
-    return configs.load(str(CONFIGS / f"{KINDS[kind]}.py"), [f"--config.{field}" for field in fields])
 
 
 def build(config: ConfigDict) -> Ours:
@@ -158,6 +145,7 @@ def torch_training(update: torch_peer.Update, variant: torch_peer.Variant, lr: n
 def measure(kind: str, config: ConfigDict, args: argparse.Namespace, peak: float | None) -> list[list[str]]:
     """The rows of one kind and batch."""
     torch._dynamo.reset()  # it makes one program for all shapes, slower, of code that it has compiled before
+    torch.cuda.empty_cache()  # what torch had for the last row, all of it where that was not enough, ours may need
     found = contenders(config, args)
     seconds = interleave(found, args.rounds)
     flops = update_flops(config)

@@ -3,8 +3,8 @@
     python -m benchmarks.upscale_speed [--size 128x128 480x270 960x540] [--dtype bfloat16] [--rounds 7] [--quick]
 
 SIZE is width x height of the small picture. A time is of the whole call, from numpy to numpy; memory is what it needs
-on a GPU beyond the weights, ours the highest until then, so let the sizes go up. First both enlarge a picture in
-float32 with equal weights, and must get the same within one level.
+beyond the weights, ours as the compiler counts it. First both enlarge a picture in float32 with equal weights, and must
+get the same within one level.
 """
 
 import argparse
@@ -31,12 +31,13 @@ from benchmarks.side_by_side import (
     start,
     table,
 )
-from benchmarks.train_speed import load
-from srgan_jax.inference.upscale import make_upscale
+from benchmarks.trainings import load
+from srgan_jax.inference.upscale import make_program, make_upscale
 from srgan_jax.models.build import build_generator
 from srgan_jax.training.state import create_state
 
 Call = Callable[[np.ndarray], np.ndarray]
+Memory = Callable[[Callable[[], None]], int | None]  # of what one run needs
 
 SIZES = ("128x128", "480x270", "960x540")
 HEAD = "picture | by | ms | megapixels/s | ratio to torch's best | TFLOP/s | memory, MB"
@@ -57,7 +58,7 @@ def picture(size: str) -> np.ndarray:
 
 def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> dict[str, Contender]:
     """Ours and torch's variants, from equal weights; with --only one side's."""
-    memory = {"ours": our_memory}
+    memory: dict[str, Memory] = {"ours": lambda run: our_memory(config, lr)}
     calls = {} if args.only == "torch" else {"ours": ours(config)}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         calls[f"torch, {variant.name}"] = theirs(config, variant)
@@ -65,13 +66,13 @@ def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> 
     return {name: contender(call, lr, memory[name]) for name, call in calls.items()}
 
 
-def our_memory(run: Callable[[], None]) -> int | None:
-    run()
-    stats = jax.devices()[0].memory_stats()
-    return stats["peak_bytes_in_use"] - stats["bytes_in_use"] if stats else None
+def our_memory(config: ConfigDict, lr: np.ndarray) -> int | None:
+    """Of the picture, of the result, and in between."""
+    sizes = make_program(build_generator(config)).lower(weights(config), lr).compile().memory_analysis()
+    return None if sizes is None else lr.nbytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
 
 
-def contender(call: Call, lr: np.ndarray, memory: Callable[[Callable[[], None]], int | None]) -> Contender:
+def contender(call: Call, lr: np.ndarray, memory: Memory) -> Contender:
     def run(times: int) -> None:
         for _ in range(times):
             call(lr)
@@ -107,6 +108,7 @@ def measure(size: str, config: ConfigDict, args: argparse.Namespace) -> list[lis
     """The rows of one size."""
     lr = picture(size)
     torch._dynamo.reset()  # as in train_speed
+    torch.cuda.empty_cache()
     found = contenders(config, lr, args)
     seconds = interleave(found, args.rounds)
     height, width = lr.shape[:2]

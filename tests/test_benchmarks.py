@@ -2,12 +2,16 @@
 
 import multiprocessing
 import os
+import re
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import cpu_speed, startup, torch_peer, train_speed, upscale_speed
+from benchmarks import cpu_speed, startup, torch_peer, train_speed, trainings, upscale_speed
 from benchmarks.apart import apart
 from benchmarks.flops import generator_flops, update_flops
 from benchmarks.side_by_side import Contender, check_equal, interleave, ratio
@@ -40,6 +44,13 @@ def test_upscale_speed(capsys):
     text, rows = table_of(capsys, cells=7)
     assert "equal pictures from equal weights" in text
     assert [row[0] for row in rows] == ["24x16 to 96x64"] * 3 and float(rows[0][4]) > 0
+
+
+def test_our_memory_of_enlarging_is_of_the_one_picture():
+    config = trainings.load("SRResNet", quick=True)
+    large, small = (upscale_speed.our_memory(config, upscale_speed.picture(size)) for size in ("96x64", "24x16"))
+    features, picture = 4 * 8 * (4 * 24) * (4 * 16), 3 * (4 * 24) * (4 * 16)  # before the last convolution; after it
+    assert small > features + picture and 8 < large / small < 20  # 16 times the pixels
 
 
 def test_cpu_speed(capsys):
@@ -91,6 +102,18 @@ def test_a_wrong_step_is_noticed_in_the_losses(monkeypatch):
         train_speed.check("SRResNet", quick=True)
 
 
+def test_torch_holds_no_gradients_between_updates():
+    """They are part of what an update needs, which peak_memory counts from what is held before it."""
+    networks = torch_peer.SRResNet(1, 8), torch_peer.Discriminator(32, 8, 16)
+    weights = [weight for network in networks for weight in network.parameters()]
+    before = [weight.clone() for weight in weights]
+    update = torch_peer.make_update(torch_peer.variants(False)[0], *networks, torch.nn.Conv2d(3, 4, 3), "float32")
+    device = torch_peer.device()
+    update(torch.rand(2, 3, 8, 8, device=device), torch.rand(2, 3, 32, 32, device=device))
+    assert all(weight.grad is None for weight in weights)
+    assert not any(torch.equal(old, new.cpu()) for old, new in zip(before, weights, strict=True))
+
+
 def test_a_wrong_weight_is_noticed_in_the_picture(monkeypatch):
     monkeypatch.setattr(torch_peer, "srresnet_from", damaged(torch_peer.srresnet_from))
     with pytest.raises(SystemExit, match="enlarging: NOT equal"):
@@ -107,6 +130,34 @@ def test_turns_are_shared_evenly():
     contenders = {name: Contender(lambda times, name=name: order.append(name)) for name in ("ours", "torch, a")}
     seconds = interleave(contenders, 1)
     assert order == 3 * ["ours"] + 3 * ["torch, a"] + ["ours", "torch, a"] and min(seconds.values()) >= 0
+
+
+def failing(error: Exception) -> Contender:
+    def run(times: int) -> None:
+        raise error
+
+    return Contender(run)
+
+
+def test_who_has_not_enough_memory_is_left_out(capsys):
+    errors = {
+        "ours": RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying\nto allocate"),
+        "torch, eager": torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        "numpy": MemoryError(),
+        "torch, compile": ValueError(),
+    }
+    contenders = {name: failing(error) for name, error in errors.items()} | {"torch, b": Contender(lambda times: None)}
+    seconds = interleave(contenders, 1)
+    assert list(seconds) == ["torch, b"] and cpu_speed.cells(seconds)[0] == cpu_speed.cells({})[2] == "-"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "ours left out: RESOURCE_EXHAUSTED: Out of memory while trying"
+    assert said[1:] == [
+        "torch, eager left out: CUDA out of memory.",
+        "numpy left out: MemoryError",
+        "torch, compile left out: ValueError",
+    ]
+    with pytest.raises(ValueError, match="wrong"):
+        interleave({"ours": failing(ValueError("wrong"))}, 1)
 
 
 def two(pieces: int) -> dict[str, Contender]:
@@ -137,7 +188,16 @@ def test_ratio_is_to_the_fastest():
 
 def test_flops():
     """Of a 96x96 crop: figures worked out by others than this code."""
-    srresnet, srgan = (train_speed.load(kind, quick=False) for kind in ("SRResNet", "SRGAN"))
+    srresnet, srgan = (trainings.load(kind, quick=False) for kind in ("SRResNet", "SRGAN"))
     assert generator_flops(srresnet, 24 * 24) / 1e9 == pytest.approx(2.6, abs=0.05)
     assert update_flops(srresnet) / 1e9 == pytest.approx(7.7, abs=0.05)
     assert update_flops(srgan) / 1e9 == pytest.approx(43, abs=0.5)
+
+
+def test_only_the_first_four_need_torch():
+    """As RESULTS.md says of its table."""
+    text = (Path(upscale_speed.__file__).parent / "RESULTS.md").read_text().split("The first four need torch")[0]
+    names = re.findall(r"^\| `python -m benchmarks\.(\w+)`", text, re.MULTILINE)
+    assert len(names) > 4 and set(names[:4]) == {"cpu_speed", "train_speed", "upscale_speed", "input_speed"}
+    code = f"import sys; sys.modules['torch'] = None; from benchmarks import {', '.join(names[4:])}"
+    subprocess.run([sys.executable, "-c", code], cwd=trainings.CONFIGS.parent, check=True, timeout=120)

@@ -1,8 +1,10 @@
 """The input benchmark prints its three tables, and refuses what training refuses."""
 
+import numpy as np
 import pytest
 
-from benchmarks.input_speed import main
+from benchmarks.input_speed import copies, main
+from srgan_jax.data.images import read_image, write_png
 
 
 @pytest.mark.slow
@@ -16,6 +18,19 @@ def test_three_tables(capsys):
     assert all(0 <= float(rows[f"training, {name} pipeline"][0].split()[0]) < 100 for name in ("host", "device"))
 
 
-def test_bad_input(capsys, tmp_path):
+@pytest.mark.parametrize("broken", [False, True])
+def test_bad_input(capsys, tmp_path, broken):
+    if broken:
+        (tmp_path / "a.png").write_text("no image")
     assert main([f"--photographs={tmp_path}"]) == 2
-    assert f"--photographs={tmp_path}" in capsys.readouterr().err
+    assert f"--photographs={tmp_path}: no image" in capsys.readouterr().err
+
+
+def test_the_largest_are_copied_whatever_their_names_and_neighbours(tmp_path):
+    for folder, side in (("a", 8), ("b", 16), ("c", 12), ("d", 4)):
+        write_png(tmp_path / folder / "same.png", np.full((side, side, 3), side, np.uint8))
+    whole = (tmp_path / "b" / "same.png").read_bytes()
+    (tmp_path / "b" / "cut.png").write_bytes(whole[:-20])  # its header is whole
+    (tmp_path / "b" / "none.png").write_bytes(b"")
+    found = [read_image(path) for path in copies(tmp_path, tmp_path / "copies", 3)]
+    assert [(image.shape[0], image[0, 0, 0]) for image in found] == [(16, 16), (12, 12), (8, 8)]

@@ -1,7 +1,13 @@
 """The training record, at a size at which nothing is learnt: it runs, reports and goes on."""
 
+import json
+import os
 import re
+import signal
+import time
 from argparse import Namespace
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -13,18 +19,22 @@ from srgan_jax.weights.tensors import write_safetensors
 from srgan_jax.weights.vgg_file import random_vgg
 
 
-@pytest.mark.slow
-def test_both_runs_report_and_go_on(tmp_path, capsys):
+@pytest.fixture
+def arguments(tmp_path):
     rng = np.random.default_rng(0)
     for folder in ("photographs", "data/set5", "data/set14"):
         (tmp_path / folder).mkdir(parents=True)
         for number in range(3):
             Image.fromarray(rng.integers(0, 256, (64, 48, 3), np.uint8)).save(tmp_path / folder / f"{number}.png")
+    arguments = ["--photographs", f"{tmp_path}/photographs", "--data", f"{tmp_path}/data", "--quick"]
+    return [*arguments, "--workdir", f"{tmp_path}/runs", "--budget-minutes", "0.001", "--gan-minutes", "0.001"]
+
+
+@pytest.mark.slow
+def test_both_runs_report_and_go_on(arguments, tmp_path, capsys):
     vgg16 = {f"{conv}/{kind}": x for conv, layer in random_vgg("vgg16", "2.2", 0).items() for kind, x in layer.items()}
     write_safetensors(tmp_path / "vgg.safetensors", vgg16, {"network": "vgg16", "origin": "torchvision"})
-    arguments = ["--photographs", f"{tmp_path}/photographs", "--data", f"{tmp_path}/data", "--quick"]
-    arguments += ["--vgg", f"{tmp_path}/vgg.safetensors", "--layer", "2.2", "--workdir", f"{tmp_path}/runs"]
-    arguments += ["--budget-minutes", "0.001", "--gan-minutes", "0.001"]
+    arguments += ["--vgg", f"{tmp_path}/vgg.safetensors", "--layer", "2.2"]
     said = []
     for _ in range(2):  # the second finds both complete
         assert time_to_quality.main(arguments) == 0
@@ -39,6 +49,33 @@ def test_both_runs_report_and_go_on(tmp_path, capsys):
         assert weights.name == name and weights.config.generator.features == 8
 
 
+def interrupt(run: Path) -> None:
+    """Ctrl-C once the training in `run` has begun; it then compiles, and stops after an update or two."""
+
+    def wait() -> None:
+        while not (run / "config.json").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=wait, daemon=True).start()
+
+
+@pytest.mark.slow
+def test_a_stopped_run_is_not_reported_and_goes_on(arguments, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    for name, steps in (("srresnet_trial", 4), ("srresnet", 3)):
+        interrupt(runs / name)
+        with pytest.raises(SystemExit, match=f"{name} stopped at step [12] of {steps}; the same command goes on"):
+            time_to_quality.main(arguments)
+        assert (runs / "srresnet_plan.json").exists() == (name == "srresnet")
+    assert not list(runs.glob("srgan*")) and "PSNR" not in capsys.readouterr().out
+    assert time_to_quality.main([*arguments, "--gan-minutes", "0"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("\n| 3 |") == 1 and "of peak" not in said  # 1 to 3, and no hour of measuring a CPU's peak
+    trial = [json.loads(line)["step"] for line in (runs / "srresnet_trial" / "metrics.jsonl").read_text().splitlines()]
+    assert trial == [2, 4]  # of one whole trial
+
+
 def test_the_second_run_follows_what_the_file_holds(tmp_path):
     write_safetensors(tmp_path / "vgg.safetensors", {}, {"network": "vgg19"})
     given = [None, "random", "weights/vgg19.npz", f"{tmp_path}/vgg.safetensors"]
@@ -46,8 +83,21 @@ def test_the_second_run_follows_what_the_file_holds(tmp_path):
     assert configs == ["srgan_mse"] + 3 * ["srgan_vgg54"]
 
 
-def test_weights_that_are_not_there_are_named_before_anything_is_trained(tmp_path, capsys):
-    folders = ["--photographs", "srgan_jax/data/samples/train", "--workdir", f"{tmp_path}/runs"]
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--vgg=no.npz", "there is no file"),
+        ("--photographs=configs", "--photographs=configs: fewer than two images"),
+        ("--data=configs", "configs/set5: no such folder"),
+        ("--budget-minutes=5", "srresnet_plan.json is for 0.001 minutes, not 5"),
+        ("--gan-minutes=5", "srgan_mse_plan.json is for 0.001 minutes, not 5"),
+    ],
+)
+def test_what_cannot_work_is_named_before_anything_is_trained(arguments, tmp_path, capsys, option, says):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for name in ("srresnet", "srgan_mse"):
+        (runs / f"{name}_plan.json").write_text(json.dumps({"steps": 3, "every": 1, "minutes": 0.001}))
     with pytest.raises(SystemExit, match="2"):
-        time_to_quality.main([*folders, "--data", f"{tmp_path}", "--vgg", f"{tmp_path}/no.npz"])
-    assert "there is no file" in capsys.readouterr().err and not (tmp_path / "runs" / "srresnet_trial").exists()
+        time_to_quality.main([*arguments, option])
+    assert says in capsys.readouterr().err and not list(runs.glob("*/config.json"))

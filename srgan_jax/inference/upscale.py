@@ -24,7 +24,19 @@ def make_upscale(generator: nn.Module, *, noise: int | None = None) -> Upscale:
     Where the network takes multiples only, the picture is mirrored on, and the result cut. noise: a seed; the network
     then drops features, as it did while it was trained.
     """
-    whole = multiple(generator)
+    whole, apply = multiple(generator), make_program(generator, noise)
+
+    def upscale(variables: Any, lr: UInt[np.ndarray, "h w 3"]) -> UInt[np.ndarray, "H W 3"]:
+        height, width = (generator.scale * side for side in lr.shape[:2])
+        if whole > 1:
+            lr = np.pad(lr, [(0, -side % whole) for side in lr.shape[:2]] + [(0, 0)], mode="symmetric")
+        return np.asarray(apply(variables, lr))[:height, :width]
+
+    return upscale
+
+
+def make_program(generator: nn.Module, noise: int | None = None) -> Any:
+    """What make_upscale compiles: apply(variables, lr) -> sr, jitted."""
     seeds: dict[str, Any] = {} if noise is None else {"noise": jnp.array([noise], jnp.uint32)}
 
     @partial(jax.jit, compiler_options=compiler_options())
@@ -35,10 +47,4 @@ def make_upscale(generator: nn.Module, *, noise: int | None = None) -> Upscale:
         assert isinstance(sr, jax.Array)
         return signed_to_levels(sr[0], lr.dtype)
 
-    def upscale(variables: Any, lr: UInt[np.ndarray, "h w 3"]) -> UInt[np.ndarray, "H W 3"]:
-        height, width = (generator.scale * side for side in lr.shape[:2])
-        if whole > 1:
-            lr = np.pad(lr, [(0, -side % whole) for side in lr.shape[:2]] + [(0, 0)], mode="symmetric")
-        return np.asarray(apply(variables, lr))[:height, :width]
-
-    return upscale
+    return apply
