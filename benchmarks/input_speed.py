@@ -10,6 +10,7 @@ inside, in turn; and a short training, whose log says how long it waited for dat
 import argparse
 import json
 import logging
+import math
 import statistics
 import sys
 import tempfile
@@ -140,7 +141,7 @@ def update_rows(config: ConfigDict, *, rounds: int) -> list[list[str]]:
     contend("SRResNet update, crops handed in", "host")
     contend("SRResNet update, crops cut inside", "device")
     seconds = interleave(runs, rounds)
-    base = next(iter(seconds.values()), 1.0)  # none: all were left out
+    base = seconds.get(next(iter(runs)), math.nan)  # left out where its memory did not do
     return [[name, f"{1000 * value:.3g}", f"{100 * value / base:.2f} %"] for name, value in seconds.items()]
 
 

@@ -22,6 +22,7 @@ from absl import flags
 from srgan_jax.inference.enlarge import of_memory
 from srgan_jax.memory import keep_memory
 
+TOO_LITTLE = ("MemoryError", "RESOURCE_EXHAUSTED", "can't allocate memory")
 WARM = 8  # runs on a CPU before the first that is timed: until then a process may grow (srgan_jax/memory.py)
 TURN = 0.5  # seconds that a turn lasts, at least: then neither the clock nor a neighbour's spinning threads matter
 
@@ -107,6 +108,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             if "compile" not in name and not out_of_memory(error):
                 raise
             print(f"{name} left out: {(str(error) or type(error).__name__).splitlines()[0]}", flush=True)
+            give_back()
             continue
         times[name] = max(1, round(TURN / (time.perf_counter() - began))) if rounds > 1 else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
@@ -118,14 +120,20 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             began = time.perf_counter()
             contenders[name].run(times[name])
             seconds[name].append((time.perf_counter() - began) / (times[name] * contenders[name].pieces))
-        order.append(order.pop(0))
+        order = order[1:] + order[:1]
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def out_of_memory(error: Exception) -> bool:
+    """Of either side, here or in a process of its own, from which only the words come."""
+    return of_memory(error) or any(words in f"{type(error).__name__}: {error}" for words in TOO_LITTLE)
+
+
+def give_back() -> None:
+    """What torch keeps of a GPU's memory for itself, before others need it."""
     import torch
 
-    return of_memory(error) or isinstance(error, torch.cuda.OutOfMemoryError)
+    torch.cuda.empty_cache()
 
 
 def ratio(seconds: Mapping[str, float], name: str) -> str:

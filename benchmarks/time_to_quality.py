@@ -126,7 +126,9 @@ def run(name: str, workdir: Path, minutes: float, fields: list[str], quick: bool
         speed = [line["step_per_s"] for line in lines(trial) if "step_per_s" in line][-1]
         every = max(int(speed * 60 * minutes / POINTS / per_call), 1) * per_call
         plan = {"steps": 3 * every if quick else POINTS * every, "every": every, "minutes": minutes}
-        plan_file(workdir).write_text(json.dumps(plan))
+        partial = plan_file(workdir).with_suffix(".partial")
+        partial.write_text(json.dumps(plan))
+        partial.replace(plan_file(workdir))
     every = plan["every"]
     log = [f"checkpoint.every={every}", f"validation.every={every}", f"log.every={every}"]
     finish(load(name, [*fields, *log, f"steps={plan['steps']}"]), workdir)

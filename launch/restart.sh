@@ -7,7 +7,7 @@
 # (the command cannot be run), after MAX_RESTARTS restarts, or after SIGTERM, SIGINT or SIGHUP, which go on to the
 # command once (SIGHUP as SIGTERM). Environment: MAX_RESTARTS (20), RESTART_PAUSE in seconds (10), STOPPED_CODE: what to
 # end with instead of 0 after a signal (0), for schedulers that would take 0 for the end of the training; STOP_COMMAND:
-# what to run instead of sending the command the signal, where it would not hand it on.
+# what to run instead of sending the command the signal, where it would not hand it on; if that fails, it is sent.
 
 limit=${MAX_RESTARTS:-20}
 pause=${RESTART_PAUSE:-10}
@@ -27,7 +27,7 @@ child='' stopped='' signals=0
 forward() {
   stopped=$1
   signals=$((signals + 1))
-  if [ -n "$child" ]; then ${STOP_COMMAND:-kill -s "$1" "$child"} 2>/dev/null; fi
+  if [ -n "$child" ]; then ${STOP_COMMAND:-false} || kill -s "$1" "$child" 2>/dev/null; fi
 }
 trap 'forward TERM' TERM HUP
 trap 'forward INT' INT
@@ -63,6 +63,6 @@ while :; do
   fi
   restarts=$((restarts + 1))
   echo "restart: exit code $crash; restart $restarts of $limit in $pause s" >&2
-  run sleep "$pause"
+  STOP_COMMAND='' run sleep "$pause"
   if [ -n "$stopped" ]; then exit "$crash"; fi
 done

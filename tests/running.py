@@ -128,12 +128,15 @@ def logged(workdir: Path, name: str) -> dict[int, float]:
 def events(workdir: Path, name: str) -> dict[int, float]:
     """The same figure in TensorBoard's files, each read to its end without our own code."""
     from tensorboardX.proto import event_pb2  # where torch is installed, it imports that
+    from tensorboardX.record_writer import masked_crc32c
 
     found: dict[int, float] = {}
     for path in sorted((workdir / "tensorboard").iterdir()):
         content, at = path.read_bytes(), 0
         while at < len(content):  # length, checksum, event, checksum
             end = at + 12 + int.from_bytes(content[at : at + 8], "little")
+            for part, checksum in ((content[at : at + 8], at + 8), (content[at + 12 : end], end)):
+                assert int.from_bytes(content[checksum : checksum + 4], "little") == masked_crc32c(part)
             event, at = event_pb2.Event.FromString(content[at + 12 : end]), end + 4
             for value in event.summary.value:
                 if value.tag == name:

@@ -160,6 +160,15 @@ def test_who_has_not_enough_memory_is_left_out(capsys):
         interleave({"ours": failing(ValueError("wrong"))}, 1)
 
 
+def greedy() -> dict[str, Contender]:
+    return {"torch, eager": Contender(lambda times: torch.empty(10**14)), "numpy": failing(MemoryError())}
+
+
+def test_who_lacks_memory_in_a_process_of_its_own_is_left_out():
+    with apart([greedy], cpu_speed.arguments("here", "").parse_args(["--quick"])) as found:
+        assert interleave(found, 1) == {}
+
+
 def two(pieces: int) -> dict[str, Contender]:
     def fail(times: int) -> None:
         raise ValueError(f"not {times} times")

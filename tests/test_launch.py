@@ -36,6 +36,7 @@ if kind == "exit":
     sys.exit(int(rest[0]))
 signal.signal(signal.SIGTERM, save)
 signal.signal(signal.SIGINT, save)
+Path("pid").write_text(str(os.getpid()))
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -116,6 +117,17 @@ def test_a_stop_can_be_told_from_the_end(start):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 143
+
+
+@pytest.mark.parametrize(("code", "received"), [(0, "2\n"), (1, "15\n")])
+def test_a_stop_by_another_command_or_where_that_fails_by_the_signal(tmp_path, start, code, received):
+    stop = "import os, sys; from pathlib import Path"
+    stop += f"; {code} or os.kill(int(Path('pid').read_text()), 2); sys.exit({code})"
+    (tmp_path / "stop.py").write_text(stop)
+    process = start("wait", STOP_COMMAND=f"{sys.executable} -S stop.py")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 0 and (tmp_path / "saved").read_text() == received
 
 
 def test_a_signal_between_two_starts_ends_it_at_once(tmp_path, start):

@@ -64,7 +64,7 @@ def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
     """
     jobs = plan(args.input, args.output, args.suffix, args.ext)
     made = written(jobs)
-    itself = {each for each, target in jobs.items() if os.path.realpath(each) == os.path.realpath(target)}
+    itself = {source for source, target in jobs.items() if same(source, target)}
     if replaced := itself - made.keys() | (made.keys() if args.overwrite else set()):
         raise UserError(f"-o: {args.output}: would replace {min(replaced)}, which -i reads; choose another place")
     if args.output in jobs.values() and not args.overwrite and os.path.exists(args.output):
@@ -198,9 +198,13 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, P
 
 
 def written(jobs: Mapping[Path, Path]) -> dict[Path, Path]:
-    """The sources that another source becomes, an earlier call's results: which."""
+    """The sources that another one of their folder becomes, an earlier call's results: which."""
     made: dict[str, list[Path]] = {}
     for source, target in jobs.items():
-        made.setdefault(os.path.realpath(target), []).append(source)
-    found = {source: [other for other in made.get(os.path.realpath(source), []) if other != source] for source in jobs}
-    return {source: others[0] for source, others in found.items() if others}
+        if not same(source, target) and same(source.parent, target.parent):
+            made.setdefault(os.path.realpath(target), []).append(source)
+    return {source: made[os.path.realpath(source)][0] for source in jobs if os.path.realpath(source) in made}
+
+
+def same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -24,10 +24,8 @@ Rows = Callable[[int, int], Band]
 Progress = Callable[[int, int], None]
 
 LARGEST = 64  # times as wide and high, which is far beyond what a network can make something of
-log = logging.getLogger(__name__)
-
-
 NOTHING = "the network is one from image to image, which enlarges nothing; use srgan translate"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

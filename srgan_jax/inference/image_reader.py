@@ -1,5 +1,6 @@
 """Whatever arrives, by rows: files to uint8 or uint16 pixels, upright, with the metadata that a copy should keep."""
 
+import contextlib
 import logging
 import os
 import stat
@@ -83,7 +84,7 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
         if (pages > 1 or animated(head)) and not first_frame:
             raise BrokenImage("an animation, or several pages, not one picture")
         check_size(image.width, image.height, max_pixels)
-        if image.get_typeof("n-subifds") and load(path, head, "sequential", max_pixels, subifd=0).width > image.width:
+        if preview(image, path, head):
             raise BrokenImage("a camera's raw file, of which a preview alone would be read; develop it first")
         if image.format not in DTYPES:
             raise BrokenImage(f"pixels of type {image.format}; 8 and 16 bits without sign are read")
@@ -156,6 +157,15 @@ def load(path: Path, head: bytes, access: str, max_pixels: int, **options: int) 
     finally:
         os.close(descriptor)  # libvips has its own copy
     return pyvips.Operation.call(f"{kind}load_source", source, access=access, fail_on="error", **options)
+
+
+def preview(image: pyvips.Image, path: Path, head: bytes) -> bool:
+    """Whether a larger picture lies within this one of a TIFF; in a pyramid they are smaller."""
+    widths = []
+    for index in range(image.get("n-subifds") if image.get_typeof("n-subifds") else 0):
+        with contextlib.suppress(pyvips.Error):  # of pixels that libvips does not read
+            widths.append(load(path, head, "sequential", MAX_PIXELS, subifd=index).width)
+    return max(widths, default=0) > image.width
 
 
 def load_by_pillow(path: Path, max_pixels: int) -> pyvips.Image:

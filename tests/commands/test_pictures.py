@@ -59,6 +59,16 @@ def test_in_their_own_folder_results_are_not_taken_for_pictures(weights, tmp_pat
     assert names(tmp_path) == sorted([*made, "a.jpg", "z.jpg", f"{long}.jpg"])
 
 
+def test_a_picture_under_two_names_is_not_its_own_result(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noise(tmp_path / "in" / "a.png")
+    noise(tmp_path / "other" / "a.png")
+    for inputs in (["in", tmp_path / "in"], ["in", "other"]):
+        assert upscale(weights, "-i", *inputs, "-o", "in") == 2
+        assert "would " in capsys.readouterr().err
+    assert names(tmp_path / "in") == ["a.png"]
+
+
 def test_a_link_that_leads_to_itself_fails_alone(weights, tmp_path, capsys):
     noise(tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")
