@@ -94,7 +94,7 @@ def test_a_folder_with_a_broken_picture(run, tmp_path, capsys):
         ),
         (["translate", "--checkpoint", "no/run"], "--checkpoint=no/run: not a run"),
         (["translate", "--checkpoint", "RUN", "--noise", "3"], "--noise=3: the network was trained without dropout"),
-        (["upscale", "--checkpoint", "RUN"], "run: the network is one from image to image, which enlarges nothing"),
+        (["upscale", "--checkpoint", "RUN"], "plain: the network is one from image to image, which enlarges nothing"),
     ],
 )
 def test_refusals(arguments, message, run, tmp_path, capsys):
