@@ -51,7 +51,8 @@ def start(tmp_path):
         env = os.environ | {"RESTART_PAUSE": "0.05"} | environment
         argv = [SCRIPT, sys.executable, "-S", "child.py", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
+        pipes: dict = {"stdout": pipe, "stderr": pipe, "text": True}
+        return subprocess.Popen(["env", "--default-signal=HUP", *argv], cwd=tmp_path, env=env, **pipes)  # under nohup
 
     return popen
 

@@ -54,7 +54,8 @@ def start(tmp_path):
         count = str(kinds.count(",") + 1)
         argv = [*before, LAUNCH / "local.sh", count, sys.executable, "-S", "child.py", "two words"]
         pipe = subprocess.PIPE
-        return subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
+        pipes: dict = {"stdout": pipe, "stderr": pipe, "text": True}
+        return subprocess.Popen(["env", "--default-signal=HUP", *argv], cwd=tmp_path, env=env, **pipes)  # under nohup
 
     return popen
 
