@@ -40,6 +40,15 @@ BUILTIN = {
         set5=Figures(31.25, 0.1872),
         set14=Figures(28.01, 0.3055),
     ),
+    "srresnet_medium": Builtin(
+        file="srresnet_medium_x4.safetensors",
+        sha256="b863a16ca6c3a690fb39d687113294feec240ababa1021e72adadc9e4f4588bb",
+        commands=("srgan train --config=configs/srresnet_medium.py",),
+        data="121 natural photographs",
+        licence=LICENCE,
+        set5=Figures(31.40, 0.1851),
+        set14=Figures(28.10, 0.3033),
+    ),
     "srgan_small": Builtin(
         file="srgan_small_x4.safetensors",
         sha256="4610c80391d5f69284791911699c861c657aeb17365539b4963fb65d8fd4cc39",
