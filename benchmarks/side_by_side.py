@@ -19,7 +19,6 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
-from srgan_jax.inference.enlarge import of_memory
 from srgan_jax.memory import keep_memory
 
 TOO_LITTLE = ("MemoryError", "RESOURCE_EXHAUSTED", "can't allocate memory")
@@ -96,6 +95,8 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
     from the caches the place that another's turn had. The order is turned by one place from round to round, so that
     nobody always follows the same neighbour.
     """
+    import torch
+
     warm = WARM if rounds > 1 and jax.default_backend() == "cpu" else 3
     times: dict[str, int] = {}
     for name, contender in contenders.items():
@@ -108,7 +109,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             if "compile" not in name and not out_of_memory(error):
                 raise
             print(f"{name} left out: {(str(error) or type(error).__name__).splitlines()[0]}", flush=True)
-            give_back()
+            torch.cuda.empty_cache()  # what it had, others may need
             continue
         times[name] = max(1, round(TURN / (time.perf_counter() - began))) if rounds > 1 else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
@@ -126,14 +127,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
 
 def out_of_memory(error: Exception) -> bool:
     """Of either side, here or in a process of its own, from which only the words come."""
-    return of_memory(error) or any(words in f"{type(error).__name__}: {error}" for words in TOO_LITTLE)
-
-
-def give_back() -> None:
-    """What torch keeps of a GPU's memory for itself, before others need it."""
-    import torch
-
-    torch.cuda.empty_cache()
+    return any(words in f"{type(error).__name__}: {error}" for words in TOO_LITTLE)
 
 
 def ratio(seconds: Mapping[str, float], name: str) -> str:

@@ -1,4 +1,4 @@
-"""The one exception that means "the person can mend this"."""
+"""What a person can mend: the one exception that says so, and a full disk."""
 
 import errno
 

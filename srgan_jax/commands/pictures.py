@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,9 +63,8 @@ def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
     Raises:
       UserError: there is nothing to do, or the output does not fit the input.
     """
-    jobs = plan(args.input, args.output, args.suffix, args.ext)
-    made = written(jobs)
-    itself = {source for source, target in jobs.items() if same(source, target)}
+    jobs, made = plan(args.input, args.output, args.suffix, args.ext)
+    itself = {source for source, target in jobs.items() if os.path.realpath(source) == os.path.realpath(target)}
     if replaced := itself - made.keys() | (made.keys() if args.overwrite else set()):
         raise UserError(f"-o: {args.output}: would replace {min(replaced)}, which -i reads; choose another place")
     if args.output in jobs.values() and not args.overwrite and os.path.exists(args.output):
@@ -149,8 +149,10 @@ def options(text: str) -> Mapping[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, Path]:
-    """Which file becomes which. Where two differ only in their ending all keep it: a.jpg.png and a.png.png.
+def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> tuple[dict[Path, Path], dict[Path, Path]]:
+    """Which file becomes which, and what of that is there as `written` tells.
+
+    Where two differ only in their ending all keep it: a.jpg.png and a.png.png.
 
     Raises:
       UserError: no such input, a folder without images, or an output that does not fit.
@@ -177,7 +179,7 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, P
     if output.suffix.lower() in FORMATS and not output.is_dir():
         if len(sources) > 1:
             raise UserError(f"-o: {output} is one file for {len(sources)} pictures; give a folder")
-        return {next(iter(sources)): output}
+        return {next(iter(sources)): output}, {}
     if output.suffix and not output.is_dir():
         raise UserError(f"-o: {output}: pictures are written as {', '.join(FORMATS)}; give such a name, or a folder")
     if output.exists() and not output.is_dir():
@@ -191,20 +193,19 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> dict[Path, P
 
     for stem in ("stem", "name"):
         jobs = {source: target(name, getattr(name, stem)) for source, name in sources.items()}
-        targets = [jobs[source] for source in jobs.keys() - written(jobs)]
+        made = written(jobs)
+        targets = [target for source, target in jobs.items() if source not in made]
         if len(set(targets)) == len(targets):
-            return jobs
+            return jobs, made
     raise UserError(f"-i: several pictures would be written to one file below {output}; give them one at a time")
 
 
 def written(jobs: Mapping[Path, Path]) -> dict[Path, Path]:
     """The sources that another one of their folder becomes, an earlier call's results: which."""
-    made: dict[str, list[Path]] = {}
+    folder, place = cache(os.path.realpath), {source: os.path.realpath(source) for source in jobs}
+    made: dict[str, Path] = {}
     for source, target in jobs.items():
-        if not same(source, target) and same(source.parent, target.parent):
-            made.setdefault(os.path.realpath(target), []).append(source)
-    return {source: made[os.path.realpath(source)][0] for source in jobs if os.path.realpath(source) in made}
-
-
-def same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+        becomes = os.path.realpath(target)
+        if becomes != place[source] and folder(source.parent) == folder(target.parent):
+            made.setdefault(becomes, source)
+    return {source: made[place[source]] for source in jobs if place[source] in made}

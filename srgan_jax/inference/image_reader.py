@@ -1,11 +1,11 @@
 """Whatever arrives, by rows: files to uint8 or uint16 pixels, upright, with the metadata that a copy should keep."""
 
-import contextlib
 import logging
 import os
 import stat
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ def preview(image: pyvips.Image, path: Path, head: bytes) -> bool:
     """Whether a larger picture lies within this one of a TIFF; in a pyramid they are smaller."""
     widths = []
     for index in range(image.get("n-subifds") if image.get_typeof("n-subifds") else 0):
-        with contextlib.suppress(pyvips.Error):  # of pixels that libvips does not read
+        with suppress(pyvips.Error):  # of pixels that libvips does not read
             widths.append(load(path, head, "sequential", MAX_PIXELS, subifd=index).width)
     return max(widths, default=0) > image.width
 
