@@ -73,12 +73,15 @@ def _size(kind: str) -> int:
 
 
 def layers(state: GanState) -> dict[str, int]:
-    """Bytes of parameters of each layer, "(Network))/layer/"."""
+    """Bytes of each layer's parameters that have a gradient, "(Network))/layer/": biases before a norm have none."""
     sizes: Counter[str] = Counter()
     for player in filter(None, (state.g, state.d)):
         network = type(player.apply_fn.__self__).__name__  # type: ignore[attr-defined]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(player.params):
-            sizes[f"({network}))/{'/'.join(part.key for part in path[:-1])}/"] += _bytes(leaf)
+        found = {tuple(part.key for part in path): leaf for path, leaf in jax.tree.leaves_with_path(player.params)}
+        for (*path, layer, name), leaf in found.items():
+            before_norm = (*path, layer.replace("conv_", "norm_"), "scale") in found and layer.startswith("conv_")
+            if not (before_norm and name == "bias"):
+                sizes[f"({network}))/{'/'.join((*path, layer))}/"] += _bytes(leaf)
     return dict(sizes)
 
 

@@ -10,13 +10,14 @@ from benchmarks import collectives, scale_model
 
 ROOT = Path(__file__).parent.parent
 
-# 1 block of 8 features, 5x5 first and 3x3 last: convolutions, shared PReLU slopes; 3 BatchNorms of 8 channels
-G = 4 * (5 * 5 * 3 * 8 + 8 + 3 * (9 * 8 * 8 + 8) + 2 * (9 * 8 * 32 + 32) + 9 * 8 * 3 + 3 + 4)
+# 1 block of 8 features, 5x5 first and 3x3 last: convolutions, shared PReLU slopes; 3 BatchNorms of 8 channels, before
+# which the convolutions' biases have no gradient
+G = 4 * (5 * 5 * 3 * 8 + 8 + 3 * 9 * 8 * 8 + 2 * (9 * 8 * 32 + 32) + 9 * 8 * 3 + 3 + 4)
 G_NORM = 4 * 2 * 3 * 8
 SLOPES = 4 * (2 * (8 - 1) + 2 * (32 - 1))
 # 8 convolutions of 8 to 64 features, a dense layer of 16 on 1x1x64; 7 BatchNorms
 WIDTHS = (3, 8, 8, 16, 16, 32, 32, 64, 64)
-D = 4 * (sum(9 * a * b + b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)) + 64 * 16 + 16 + 16 + 1)
+D = 4 * (sum(9 * a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)) + 8 + 64 * 16 + 16 + 16 + 1)
 D_NORM = 4 * 2 * sum(WIDTHS[2:])
 
 

@@ -1,5 +1,7 @@
 """The discriminator of Ledig et al. 2017 (figure 4)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -36,9 +38,11 @@ class Discriminator(nn.Module):
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
         x = images
         for i, (multiple, stride) in enumerate(PLAN):
-            x = Conv(multiple * self.features, 3, stride=stride, name=f"conv_{i}", dtype=self.dtype)(x)
+            kind = self.norm if i else "none"
+            conv = partial(Conv, cancelled=train and kind != "none", dtype=self.dtype)
+            x = conv(multiple * self.features, 3, stride, name=f"conv_{i}")(x)
             norm = normalization(
-                self.norm if i else "none",
+                kind,
                 train=train,
                 name=f"norm_{i}",
                 dtype=self.dtype,

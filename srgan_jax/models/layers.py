@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt32
 
-from srgan_jax.ops.channels import channel_sum, scale_shift
+from srgan_jax.ops.channels import channel_sums, scale_shift
 from srgan_jax.ops.conv import convolve, shuffled_conv, transposed
 
 NORMS = ("batch", "instance", "none")
@@ -33,7 +33,8 @@ class Conv(nn.Module):
     """A convolution zero-padded by (kernel - 1) // 2 on every side; parameters, those of nn.Conv, are float32.
 
     factor: a pixel shuffle in torch's order comes before it, for an odd kernel; then, and for few features, faster on
-    CPUs. reflect: padded by mirroring at the border's pixels instead, without a stride.
+    CPUs. reflect: padded by mirroring at the border's pixels instead, without a stride. cancelled: the mean over what
+    shares the bias is subtracted next, so that it changes nothing; its gradient, 0 but for rounding, is not computed.
     The padding is explicit because SAME pads a stride-2 convolution on the bottom and right only.
     """
 
@@ -42,6 +43,7 @@ class Conv(nn.Module):
     stride: int = 1
     factor: int = 0
     reflect: bool = False
+    cancelled: bool = False
     dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = DEFAULT_INIT
 
@@ -50,6 +52,7 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1] // max(self.factor, 1) ** 2, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = jnp.asarray(self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32))
+        bias = jax.lax.stop_gradient(bias) if self.cancelled else bias
         x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
         y = shuffled_conv(x, kernel, self.factor) if self.factor else convolve(x, kernel, self.stride, self.reflect)
         return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
@@ -115,7 +118,7 @@ class BatchNorm(nn.Module):
         scale, bias, mean, var = map(jnp.asarray, (scale, bias, running_mean.value, running_var.value))
         if train:
             full = x.astype(jnp.float32)
-            moments = jnp.stack([channel_sum(full), channel_sum(full**2)]) / (x.size // x.shape[-1])
+            moments = jnp.stack(channel_sums(full, full**2)) / (x.size // x.shape[-1])
             if self.axis_name and not self.is_initializing():
                 moments = jax.lax.pmean(moments, self.axis_name)
             mean, var = moments[0], jnp.maximum(moments[1] - moments[0] ** 2, 0)  # rounding may take it below 0

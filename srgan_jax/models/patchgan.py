@@ -1,5 +1,7 @@
 """The discriminators of Isola et al. 2017: each logit judges a patch of the picture."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -40,9 +42,11 @@ class PatchGAN(nn.Module):
         x = images
         for i, stride in enumerate(strides):
             width = self.features * min(2**i, 8)
-            x = Conv(width, kernel, stride=stride, dtype=self.dtype, kernel_init=INIT, name=f"conv_{i}")(x)
+            kind = self.norm if i else "none"
+            conv = partial(Conv, cancelled=train and kind != "none", dtype=self.dtype, kernel_init=INIT)
+            x = conv(width, kernel, stride, name=f"conv_{i}")(x)
             norm = normalization(
-                self.norm if i else "none",
+                kind,
                 train=train,
                 name=f"norm_{i}",
                 dtype=self.dtype,

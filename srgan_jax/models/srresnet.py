@@ -1,5 +1,7 @@
 """The generator of Ledig et al. 2017 (figure 4), SRResNet, with the variants the field uses."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -51,9 +53,10 @@ class ResidualBlock(nn.Module):
         # starts each block near the identity (Wang et al. 2018, ESRGAN, section 3.1).
         gain = 1.0 if self.norm == "batch" else 0.01
         init = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
-        y = Conv(features, 3, name="conv_0", dtype=self.dtype)(x)
+        conv = partial(Conv, cancelled=train and self.norm == "batch", dtype=self.dtype)
+        y = conv(features, 3, name="conv_0")(x)
         y = PReLU(self.prelu, name="prelu")(norm("norm_0")(y))
-        y = Conv(features, 3, name="conv_1", dtype=self.dtype, kernel_init=init)(y)
+        y = conv(features, 3, name="conv_1", kernel_init=init)(y)
         return x + norm("norm_1")(y)
 
 
@@ -113,7 +116,8 @@ class SRResNet(nn.Module):
             fields = self.norm, self.prelu, self.dtype, self.axis_name, self.norm_epsilon
             with jax.named_scope(f"block_{i}"):  # in what is traced once all have the first one's name
                 x = block(*fields, name=f"block_{i}")(x, train)
-        x = Conv(self.features, 3, name="conv_after", dtype=self.dtype)(x)
+        conv = partial(Conv, cancelled=train and self.norm == "batch", dtype=self.dtype)
+        x = conv(self.features, 3, name="conv_after")(x)
         norm = normalization(
             self.norm,
             train=train,

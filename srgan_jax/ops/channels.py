@@ -10,25 +10,41 @@ from jaxtyping import Array, Float
 
 
 @jax.custom_vjp
-def channel_sum(x: Float[Array, "*b c"]) -> Float[Array, " c"]:
-    """The sum over all axes but the last, in float32. Which form a program has is settled when it is lowered."""
-    return jax.lax.platform_dependent(x.astype(jnp.float32), cpu=_by_product, default=_by_sum)
+def channel_sums(x: Float[Array, "*b c"], y: Float[Array, "*b c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """The sums over all axes but the last, in float32. Which form a program has is settled when it is lowered."""
+    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+    cuda = _at_once if jax.device_count() == 1 else _end_to_end
+    return jax.lax.platform_dependent(x, y, cpu=_by_products, cuda=cuda, default=_apart)
 
 
-def _by_product(x: Array) -> Array:
-    x = x.reshape(-1, x.shape[-1])
-    return (jnp.ones((1, len(x))) @ x)[0]
+def _by_products(*arrays: Array) -> tuple[Array, ...]:
+    flat = [x.reshape(-1, x.shape[-1]) for x in arrays]
+    return tuple((jnp.ones((1, len(x))) @ x)[0] for x in flat)
 
 
-def _by_sum(x: Array) -> Array:
-    return jnp.sum(x, axis=tuple(range(x.ndim - 1)))
+def _apart(*arrays: Array) -> tuple[Array, ...]:
+    return tuple(jnp.sum(x, axis=tuple(range(x.ndim - 1))) for x in arrays)
 
 
-def _sum_backward(x: Array, gradient: Array) -> tuple[Array]:
-    return (jnp.broadcast_to(gradient, x.shape).astype(x.dtype),)
+def _at_once(*arrays: Array) -> tuple[Array, ...]:
+    """XLA:GPU sums in two steps, the second in a kernel for each reduction: here there is one."""
+
+    def add(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(x + y for x, y in zip(a, b, strict=True))
+
+    return tuple(jax.lax.reduce(arrays, (0.0,) * len(arrays), add, tuple(range(arrays[0].ndim - 1))))
 
 
-channel_sum.defvjp(lambda x: (channel_sum(x), x), _sum_backward)
+def _end_to_end(*arrays: Array) -> tuple[Array, ...]:
+    """The same with one all-reduce: of _at_once over several devices XLA would gather each one's part."""
+    return tuple(jnp.split(_apart(jnp.concatenate(arrays, axis=-1))[0], len(arrays)))
+
+
+def _sums_backward(arrays: tuple[Array, ...], gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(jnp.broadcast_to(g, x.shape).astype(x.dtype) for x, g in zip(arrays, gradients, strict=True))
+
+
+channel_sums.defvjp(lambda x, y: (channel_sums(x, y), (x, y)), _sums_backward)
 
 
 def scale_shift(
@@ -49,7 +65,7 @@ def _scale_shift(x: Array, centre: Array, scale: Array, shift: Array) -> Array:
 def _scale_shift_backward(inputs: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
     x, centre, scale, shift = inputs
     # Centred first, as they are used: of x itself the sum would lose digits where the centre is far from 0.
-    to_scale, to_shift = channel_sum(gradient * (x - centre)), channel_sum(gradient)
+    to_scale, to_shift = channel_sums(gradient * (x - centre), gradient)
     gradients = gradient * scale, -scale * to_shift, to_scale, to_shift
     return tuple(value.astype(to.dtype) for value, to in zip(gradients, inputs, strict=True))
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
+from srgan_jax.training.packed import pack_state, packs
 from srgan_jax.training.parallel import Layout
 from srgan_jax.training.state import AUGMENT, GanState
 from srgan_jax.training.steps import Metrics, Update, unrolls
@@ -52,8 +53,12 @@ def make_call(config: ConfigDict, update: Update, crops: Callable, layout: Layou
         return update(state, feature_params, batch, jax.random.fold_in(stream, step))
 
     def call(state: GanState, feature_params: Any, fed: Any, flag: Array) -> tuple[GanState, Metrics]:
+        # as the network would in each of the updates
+        feature_params = jax.tree.map(lambda x: x.astype(config.dtype), feature_params)
         if count > 1 and not unrolls():
+            state, back = pack_state(state) if packs() else (state, lambda state: state)
             state, history = jax.lax.scan(lambda s, i: one(s, feature_params, fed, i), state, jnp.arange(count))
+            state = back(state)
         else:
             updates = []
             for i in range(count):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from srgan_jax.ops.channels import channel_sum, scale_shift
+from srgan_jax.ops.channels import _at_once, _end_to_end, channel_sums, scale_shift
 
 
 def inputs(dtype=jnp.float32, shape=(2, 3, 5, 4)):
@@ -30,15 +30,19 @@ def gradients(function, order=1):
 
 @pytest.mark.parametrize("shape", [(7,), (6, 7), (2, 3, 5, 4), (1, 1, 1, 1)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_channel_sum(shape, dtype):
+def test_channel_sums(shape, dtype):
     x, _, _, to = inputs(dtype, shape)
-    axes = tuple(range(len(shape) - 1))
-    total = jax.jit(channel_sum)(x)
-    assert total.dtype == jnp.float32
-    np.testing.assert_allclose(total, jnp.sum(x.astype(jnp.float32), axes), rtol=1e-5, atol=1e-5)
-    gradient = jax.grad(lambda x: jnp.sum(channel_sum(x) * to.reshape(-1, shape[-1])[0]))(x)
-    assert gradient.dtype == dtype
-    np.testing.assert_allclose(gradient.astype(jnp.float32), jnp.broadcast_to(to.reshape(-1, shape[-1])[0], shape))
+    arrays = x.astype(jnp.float32), jnp.sin(x).astype(jnp.float32)
+    expected = [jnp.sum(array, tuple(range(len(shape) - 1))) for array in arrays]
+    for found in (jax.jit(channel_sums)(x, jnp.sin(x)), jax.jit(_at_once)(*arrays), jax.jit(_end_to_end)(*arrays)):
+        for total, value in zip(found, expected, strict=True):
+            assert total.dtype == jnp.float32
+            np.testing.assert_allclose(total, value, rtol=1e-5, atol=1e-5)
+    row = to.reshape(-1, shape[-1])[0]
+    gradients = jax.grad(lambda x, y: jnp.sum(jnp.stack(channel_sums(x, y)) * jnp.stack([row, 2 * row])), (0, 1))(x, x)
+    for gradient, value in zip(gradients, (row, 2 * row), strict=True):
+        assert gradient.dtype == dtype
+        np.testing.assert_allclose(gradient.astype(jnp.float32), jnp.broadcast_to(value, shape))
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -1,0 +1,164 @@
+"""What XLA makes of an update for machines that are not here: compiled and counted, not run.
+
+    pip install libtpu                                      # for TPUs, as many as a slice has: v5e:4x4, v4:2x2x4
+    python -m benchmarks.ahead --target v5e:4x4 [--kind SRResNet SRGAN] [--batch 256] [--config.FIELD=VALUE ...]
+    pip install jax-cuda13-plugin jax-cuda13-pjrt nvidia-cuda-nvcc nvidia-nvvm    # the first two of jax's own version
+    python -m benchmarks.ahead --target h200
+
+Programs are those that training compiles, several updates in a call, crops cut inside. Memory is that of one device:
+what it holds throughout, and what a call needs beyond. For a GPU the kernels that an update starts are counted (its
+convolutions are chosen only there, by timing); for a TPU there is the compiler's own estimate of cycles, which is not
+time. In an environment of its own: jax would look for the accelerators in every program.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from ml_collections import ConfigDict
+
+from benchmarks.collectives import INSTRUCTION
+from benchmarks.side_by_side import megabytes, table
+from benchmarks.trainings import KINDS, load
+from srgan_jax.data.feed import make_feed
+from srgan_jax.data.sources import make_source
+from srgan_jax.errors import UserError
+from srgan_jax.models.build import build_features
+from srgan_jax.training import parallel, start
+from srgan_jax.training.call import make_call
+from srgan_jax.training.steps import make_update
+from srgan_jax.weights.vgg_file import random_vgg
+
+HEAD = "update | for | devices | batch | compiled in, s | held, MB | in a call, MB | kernels | all-reduces | cycles"
+NO_KERNELS = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
+# NVIDIA's figures; XLA weighs fusions by them
+H200 = """
+platform_name: "CUDA"
+device_description_str: "NVIDIA H200"
+dnn_version_info { major: 9 minor: 12 }
+runtime_version { major: 13 }
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: 1.98
+  memory_bandwidth: 4800000000000
+  device_memory_size: 150000000000
+  l2_cache_size: 52428800
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+}
+"""
+
+
+class Counted(NamedTuple):
+    """Of one update: instructions that are kernels, all-reduces, and the sum of the compiler's estimates, if any."""
+
+    kernels: int
+    all_reduces: int
+    cycles: int
+
+
+def devices(target: str) -> tuple[str, Any]:
+    """(jax's name of the platform, its devices).
+
+    Raises:
+      UserError: the packages are not there, or know no such target.
+    """
+    try:
+        if gpus := re.fullmatch(r"h200(?::(\d+))?", target):
+            shape = f"1x1x{gpus[1] or 1}"
+            return "gpu", topologies.get_topology_desc(platform="cuda", target_config=H200, topology=shape).devices
+        settings = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": target, "TPU_WORKER_HOSTNAMES": "localhost"}
+        with mock.patch.dict(os.environ, settings):  # or libtpu would ask around for the machine it runs on
+            return "tpu", topologies.get_topology_desc(target, platform="tpu").devices
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"--target={target}: see --help for names and the packages it takes ({reason})") from error
+
+
+def compiled(config: ConfigDict, platform: str, there: Any) -> Any:
+    """The call that training on these devices would compile."""
+    stand_ins = {"devices": there, "device_count": len(there), "default_backend": platform}
+    with mock.patch.multiple(jax, **{name: mock.Mock(return_value=value) for name, value in stand_ins.items()}):
+        layout = parallel.make_layout(config)
+
+        def places(tree: Any) -> Any:
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.everywhere), tree)
+
+        feature, vgg = config.loss.feature, build_features(config)
+        params = random_vgg(feature.network, feature.layer, 0) if vgg else {}
+        feed = make_feed(config, make_source(config.data))
+        call = make_call(config, make_update(config, vgg, layout.axis_name), feed.crops, layout)
+        flag = jax.ShapeDtypeStruct(
+            (len(there),), jnp.int32, sharding=jax.NamedSharding(layout.mesh, jax.P(parallel.AXIS))
+        )
+        state = start.initial_state(config, layout, resumed=True)
+        arguments = state, places(params), places(next(feed.start(0))), flag
+        return layout.jit(call, batched=False).lower(*arguments).compile()
+
+
+def count(text: str) -> Counted:
+    """Of a program's loop over updates, which is its longest; of the whole where it has none."""
+    computations = dict(re.findall(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
+    entry = re.search(r"^ENTRY %(\S+)", text, re.MULTILINE)
+    bodies = set(re.findall(r" while\(.*body=%([\w.-]+)", text)) or {entry[1]}  # type: ignore[index]
+    lines = max((computations[name].splitlines() for name in bodies), key=len)
+    ops = [match["op"] for match in map(INSTRUCTION.match, lines) if match]
+    cycles = sum(int(n) for line in lines for n in re.findall(r'"estimated_cycles":"(\d+)"', line))
+    return Counted(
+        sum(op not in NO_KERNELS for op in ops), sum(op in ("all-reduce", "all-reduce-start") for op in ops), cycles
+    )
+
+
+def measure(kind: str, batch: int, target: str, fields: list[str]) -> list[object]:
+    platform, there = devices(target)
+    config = load(kind, False, f"batch_size={batch}", "dtype=bfloat16", "steps_per_call=20", *fields)
+    began = time.monotonic()
+    program = compiled(config, platform, there)
+    seconds, memory, counted = time.monotonic() - began, program.memory_analysis(), count(program.as_text())
+    kernels, cycles = (counted.kernels, "-") if platform == "gpu" else ("-", f"{counted.cycles:.3g}")
+    sizes = megabytes(memory.argument_size_in_bytes), megabytes(memory.temp_size_in_bytes)
+    return [kind, target, len(there), batch, f"{seconds:.0f}", *sizes, kernels, counted.all_reduces, cycles]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "ahead", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--target", required=True, help="h200, or a TPU slice such as v5e:4x4")
+    parser.add_argument("--kind", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--batch", nargs="+", type=int, help="global; default 16 for each device")
+    args, fields = parser.parse_known_args(argv)
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        rows = []
+        for kind in args.kind:
+            for batch in args.batch or [16 * len(devices(args.target)[1])]:
+                rows.append(measure(kind, batch, args.target, [field.removeprefix("--config.") for field in fields]))
+                print(*rows[-1], sep="  ", flush=True)
+    except UserError as error:
+        print(f"ahead: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{table(HEAD, rows)}\njax {jax.__version__}, {time.strftime('%Y-%m-%d')}; compiled, not run")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Programs for machines that are not here: what is counted in them, and what is said where they cannot be made."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from benchmarks import ahead
+from benchmarks.trainings import TINY
+
+HLO = """
+%small (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  ROOT %b = f32[8]{0} negate(%a)
+}
+
+%update (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p = (s32[], f32[8]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %x = f32[8]{0} get-tuple-element(%p), index=1
+  %c = f32[8]{0} custom-call(%x), custom_call_target="conv", backend_config={"estimated_cycles":"1200"}
+  %s = f32[8]{0} all-reduce-start(%c), to_apply=%add
+  %d = f32[8]{0} all-reduce-done(%s)
+  %f = f32[8]{0} fusion(%d), kind=kLoop, calls=%small, backend_config={"estimated_cycles":"34"}
+  ROOT %t = (s32[], f32[8]{0}) tuple(%i, %f)
+}
+
+%shorter (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  ROOT %q = (s32[], f32[8]{0}) parameter(0)
+}
+
+ENTRY %main (x: f32[8]) -> f32[8] {
+  %x = f32[8]{0} parameter(0)
+  %one = (s32[], f32[8]{0}) while(%x), condition=%small, body=%shorter
+  %two = (s32[], f32[8]{0}) while(%one), condition=%small, body=%update
+  %after = f32[8]{0} all-reduce(%two), to_apply=%add
+  ROOT %y = f32[8]{0} get-tuple-element(%two), index=1
+}
+"""
+
+
+def test_the_loop_over_updates_is_counted():
+    assert ahead.count(HLO) == (4, 1, 1234)
+    assert ahead.count(HLO.replace(" while(", " call(")) == (3, 1, 0)  # the two calls and the all-reduce of the whole
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_a_row_for_each_update(monkeypatch, capsys, platform):
+    """With this machine's processor in place of the device."""
+    monkeypatch.setattr(ahead, "devices", lambda target: (platform, jax.devices()))
+    fields = [f"--config.{field}" for field in [*TINY, "loss.feature.layer=1.1"]]
+    assert ahead.main(["--target", "there", "--batch", "2", "4", "--kind", "SRGAN", *fields]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| SRGAN")]
+    assert [row[:4] for row in rows] == [["SRGAN", "there", "1", batch] for batch in "24"]
+    for row in rows:
+        assert (row[7] == "-") == (platform == "tpu") and (row[9] == "-") == (platform == "gpu")
+        assert float(row[5]) > 0 and row[8] == "0"
+    assert float(rows[0][6]) < float(rows[1][6])
+
+
+@pytest.mark.parametrize("target", ["h200", "v5e:4x4", "nonsense"])
+def test_what_is_missing_is_said(target):
+    """Nothing that compiles for other machines is among what tests need."""
+    argv = [sys.executable, "-m", "benchmarks.ahead", "--target", target]
+    done = subprocess.run(argv, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.splitlines()[-1].startswith(f"ahead: --target={target}: see --help for names and the packages")
