@@ -1,7 +1,7 @@
 """What XLA makes of an update for machines that are not here: compiled and counted, not run.
 
     pip install libtpu                                      # for TPUs, as many as a slice has: v5e:4x4, v4:2x2x4
-    python -m benchmarks.ahead --target v5e:4x4 [--kind SRResNet SRGAN] [--batch 256] [--config.FIELD=VALUE ...]
+    python -m benchmarks.ahead --target v5e:4x4 [--kind SRResNet SRGAN] [--most 9] [--config.FIELD=VALUE ...]
     pip install jax-cuda13-plugin jax-cuda13-pjrt nvidia-cuda-nvcc nvidia-nvvm    # the first two of jax's own version
     python -m benchmarks.ahead --target h200
 
@@ -68,11 +68,15 @@ gpu_device_info {
 
 
 class Counted(NamedTuple):
-    """Of one update: instructions that are kernels, all-reduces, and the sum of the compiler's estimates, if any."""
+    """Of one update: instructions that are kernels, all-reduces, and the sum of the compiler's estimates, if any.
+
+    where: (kernels, cycles) by what JAX calls the operation, numbers of layers left out.
+    """
 
     kernels: int
     all_reduces: int
     cycles: int
+    where: dict[str, tuple[int, int]]
 
 
 def devices(target: str) -> tuple[str, Any]:
@@ -120,22 +124,30 @@ def count(text: str) -> Counted:
     entry = re.search(r"^ENTRY %(\S+)", text, re.MULTILINE)
     bodies = set(re.findall(r" while\(.*body=%([\w.-]+)", text)) or {entry[1]}  # type: ignore[index]
     lines = max((computations[name].splitlines() for name in bodies), key=len)
-    ops = [match["op"] for match in map(INSTRUCTION.match, lines) if match]
-    cycles = sum(int(n) for line in lines for n in re.findall(r'"estimated_cycles":"(\d+)"', line))
-    return Counted(
-        sum(op not in NO_KERNELS for op in ops), sum(op in ("all-reduce", "all-reduce-start") for op in ops), cycles
-    )
+    found = [match for match in map(INSTRUCTION.match, lines) if match and match["op"] not in NO_KERNELS]
+    where: dict[str, tuple[int, int]] = {}
+    for one in found:
+        label = re.search(r'op_name="([^"]*)"', one["rest"])
+        name = re.sub(r"\d+", "#", label[1].split("closed_call/")[-1]) if label else one["op"]
+        estimate = re.search(r'"estimated_cycles":"(\d+)"', one["rest"])
+        kernels, cycles = where.get(name, (0, 0))
+        where[name] = kernels + 1, cycles + int(estimate[1] if estimate else 0)
+    reduces = sum(one["op"] in ("all-reduce", "all-reduce-start") for one in found)
+    return Counted(len(found), reduces, sum(cycles for _, cycles in where.values()), where)
 
 
-def measure(kind: str, batch: int, target: str, fields: list[str]) -> list[object]:
+def measure(kind: str, batch: int, target: str, fields: list[str], most: int) -> list[object]:
     platform, there = devices(target)
     config = load(kind, False, f"batch_size={batch}", "dtype=bfloat16", "steps_per_call=20", *fields)
     began = time.monotonic()
     program = compiled(config, platform, there)
     seconds, memory, counted = time.monotonic() - began, program.memory_analysis(), count(program.as_text())
-    kernels, cycles = (counted.kernels, "-") if platform == "gpu" else ("-", f"{counted.cycles:.3g}")
+    ranked = sorted(counted.where.items(), key=lambda item: item[1][::-1], reverse=True)
+    for name, (kernels, cycles) in ranked[:most]:
+        print(f"{kernels:6} {cycles or '-':>9}  {name}")
+    of_gpu, of_tpu = (counted.kernels, "-") if platform == "gpu" else ("-", f"{counted.cycles:.3g}")
     sizes = megabytes(memory.argument_size_in_bytes), megabytes(memory.temp_size_in_bytes)
-    return [kind, target, len(there), batch, f"{seconds:.0f}", *sizes, kernels, counted.all_reduces, cycles]
+    return [kind, target, len(there), batch, f"{seconds:.0f}", *sizes, of_gpu, counted.all_reduces, of_tpu]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -145,13 +157,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--target", required=True, help="h200, or a TPU slice such as v5e:4x4")
     parser.add_argument("--kind", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--batch", nargs="+", type=int, help="global; default 16 for each device")
+    parser.add_argument("--most", type=int, default=0, help="name the operations with most cycles, or kernels: so many")
     args, fields = parser.parse_known_args(argv)
+    fields = [field.removeprefix("--config.") for field in fields]
     jax.config.update("jax_platforms", "cpu")
     try:
         rows = []
         for kind in args.kind:
             for batch in args.batch or [16 * len(devices(args.target)[1])]:
-                rows.append(measure(kind, batch, args.target, [field.removeprefix("--config.") for field in fields]))
+                rows.append(measure(kind, batch, args.target, fields, args.most))
                 print(*rows[-1], sep="  ", flush=True)
     except UserError as error:
         print(f"ahead: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Programs for machines that are not here: what is counted in them, and what is said where they cannot be made."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ HLO = """
   %c = f32[8]{0} custom-call(%x), custom_call_target="conv", backend_config={"estimated_cycles":"1200"}
   %s = f32[8]{0} all-reduce-start(%c), to_apply=%add
   %d = f32[8]{0} all-reduce-done(%s)
-  %f = f32[8]{0} fusion(%d), kind=kLoop, calls=%small, backend_config={"estimated_cycles":"34"}
+  %f = f32[8]{0} fusion(%d), kind=kLoop, calls=%small, metadata={op_name="NAME"}, backend_config={"estimated_cycles":"34"}
   ROOT %t = (s32[], f32[8]{0}) tuple(%i, %f)
 }
 
@@ -38,12 +39,14 @@ ENTRY %main (x: f32[8]) -> f32[8] {
   %after = f32[8]{0} all-reduce(%two), to_apply=%add
   ROOT %y = f32[8]{0} get-tuple-element(%two), index=1
 }
-"""
+""".replace("NAME", "jit(call)/while/body/closed_call/conv_12/x")
 
 
 def test_the_loop_over_updates_is_counted():
-    assert ahead.count(HLO) == (4, 1, 1234)
-    assert ahead.count(HLO.replace(" while(", " call(")) == (3, 1, 0)  # the two calls and the all-reduce of the whole
+    where = {"custom-call": (1, 1200), "conv_#/x": (1, 34), "all-reduce-start": (1, 0), "all-reduce-done": (1, 0)}
+    assert ahead.count(HLO) == (4, 1, 1234, where)
+    whole = HLO.replace(" while(", " call(")  # two calls and an all-reduce
+    assert ahead.count(whole) == (3, 1, 0, {"call": (2, 0), "all-reduce": (1, 0)})
 
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
@@ -51,8 +54,9 @@ def test_a_row_for_each_update(monkeypatch, capsys, platform):
     """With this machine's processor in place of the device."""
     monkeypatch.setattr(ahead, "devices", lambda target: (platform, jax.devices()))
     fields = [f"--config.{field}" for field in [*TINY, "loss.feature.layer=1.1"]]
-    assert ahead.main(["--target", "there", "--batch", "2", "4", "--kind", "SRGAN", *fields]) == 0
+    assert ahead.main(["--target", "there", "--batch", "2", "4", "--kind", "SRGAN", "--most", "2", *fields]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if re.match(r" +\d+ +-  .*", line)]) == 4
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| SRGAN")]
     assert [row[:4] for row in rows] == [["SRGAN", "there", "1", batch] for batch in "24"]
     for row in rows:
