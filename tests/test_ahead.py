@@ -24,7 +24,7 @@ HLO = """
   %c = f32[8]{0} custom-call(%x), custom_call_target="conv", backend_config={"estimated_cycles":"1200"}
   %s = f32[8]{0} all-reduce-start(%c), to_apply=%add
   %d = f32[8]{0} all-reduce-done(%s)
-  %f = f32[8]{0} fusion(%d), kind=kLoop, calls=%small, metadata={op_name="NAME"}, backend_config={"estimated_cycles":"34"}
+  %f = f32[8]{0} fusion(%d), kind=kLoop, metadata={op_name="NAME"}, backend_config={"estimated_cycles":"34"}
   ROOT %t = (s32[], f32[8]{0}) tuple(%i, %f)
 }
 
