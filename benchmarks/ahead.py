@@ -37,7 +37,7 @@ from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
 HEAD = "update | for | devices | batch | compiled in, s | held, MB | in a call, MB | kernels | all-reduces | cycles"
-NO_KERNELS = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
+NO_KERNELS = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "after-all"}
 # NVIDIA's figures; XLA weighs fusions by them
 H200 = """
 platform_name: "CUDA"
@@ -119,12 +119,16 @@ def compiled(config: ConfigDict, platform: str, there: Any) -> Any:
 
 
 def count(text: str) -> Counted:
-    """Of a program's loop over updates, which is its longest; of the whole where it has none."""
+    """Of a program's loop over updates, which is its longest; of the whole where it has none.
+
+    What starts and what waits for it is one kernel; so is a loop inside, whatever it holds.
+    """
     computations = dict(re.findall(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL))
     entry = re.search(r"^ENTRY %(\S+)", text, re.MULTILINE)
     bodies = set(re.findall(r" while\(.*body=%([\w.-]+)", text)) or {entry[1]}  # type: ignore[index]
     lines = max((computations[name].splitlines() for name in bodies), key=len)
     found = [match for match in map(INSTRUCTION.match, lines) if match and match["op"] not in NO_KERNELS]
+    found = [match for match in found if not match["op"].endswith("-done")]
     where: dict[str, tuple[int, int]] = {}
     for one in found:
         label = re.search(r'op_name="([^"]*)"', one["rest"])
@@ -140,6 +144,8 @@ def measure(kind: str, batch: int, target: str, fields: list[str], most: int) ->
     platform, there = devices(target)
     config = load(kind, False, f"batch_size={batch}", "dtype=bfloat16", "steps_per_call=20", *fields)
     began = time.monotonic()
+    if config.parallel.mode == "pmap":
+        raise UserError("--config.parallel.mode=pmap: compiles when it runs, not ahead; take jit or shard_map")
     program = compiled(config, platform, there)
     seconds, memory, counted = time.monotonic() - began, program.memory_analysis(), count(program.as_text())
     ranked = sorted(counted.where.items(), key=lambda item: item[1][::-1], reverse=True)

@@ -73,7 +73,10 @@ def _size(kind: str) -> int:
 
 
 def layers(state: GanState) -> dict[str, int]:
-    """Bytes of each layer's parameters that have a gradient, "(Network))/layer/": biases before a norm have none."""
+    """Bytes of each layer's parameters that have a gradient, "(Network))/layer/", of SRResNet and SRGAN.
+
+    Biases before a norm, which is named as their layer is, have none.
+    """
     sizes: Counter[str] = Counter()
     for player in filter(None, (state.g, state.d)):
         network = type(player.apply_fn.__self__).__name__  # type: ignore[attr-defined]

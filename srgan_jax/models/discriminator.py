@@ -1,7 +1,5 @@
 """The discriminator of Ledig et al. 2017 (figure 4)."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -39,8 +37,14 @@ class Discriminator(nn.Module):
         x = images
         for i, (multiple, stride) in enumerate(PLAN):
             kind = self.norm if i else "none"
-            conv = partial(Conv, cancelled=train and kind != "none", dtype=self.dtype)
-            x = conv(multiple * self.features, 3, stride, name=f"conv_{i}")(x)
+            conv = Conv(
+                multiple * self.features,
+                3,
+                stride,
+                cancelled=train and kind != "none",
+                name=f"conv_{i}",
+                dtype=self.dtype,
+            )
             norm = normalization(
                 kind,
                 train=train,
@@ -49,7 +53,7 @@ class Discriminator(nn.Module):
                 axis_name=self.axis_name,
                 epsilon=self.norm_epsilon,
             )
-            x = nn.leaky_relu(norm(x), 0.2)
+            x = nn.leaky_relu(norm(conv(x)), 0.2)
         x = x.reshape(x.shape[0], -1)
         x = nn.leaky_relu(nn.Dense(self.dense, dtype=self.dtype, name="dense")(x), 0.2)
         # Float32 costs nothing on one output and spares the loss bfloat16's 8-bit logits.

@@ -33,8 +33,9 @@ class Conv(nn.Module):
     """A convolution zero-padded by (kernel - 1) // 2 on every side; parameters, those of nn.Conv, are float32.
 
     factor: a pixel shuffle in torch's order comes before it, for an odd kernel; then, and for few features, faster on
-    CPUs. reflect: padded by mirroring at the border's pixels instead, without a stride. cancelled: the mean over what
-    shares the bias is subtracted next, so that it changes nothing; its gradient, 0 but for rounding, is not computed.
+    CPUs. reflect: padded by mirroring at the border's pixels instead, without a stride. cancelled: a norm comes next
+    that subtracts the mean of all that the bias is added to; it then changes nothing, and its gradient, 0 but for
+    rounding, is not computed.
     The padding is explicit because SAME pads a stride-2 convolution on the bottom and right only.
     """
 

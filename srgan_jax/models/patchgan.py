@@ -1,7 +1,5 @@
 """The discriminators of Isola et al. 2017: each logit judges a patch of the picture."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -43,8 +41,15 @@ class PatchGAN(nn.Module):
         for i, stride in enumerate(strides):
             width = self.features * min(2**i, 8)
             kind = self.norm if i else "none"
-            conv = partial(Conv, cancelled=train and kind != "none", dtype=self.dtype, kernel_init=INIT)
-            x = conv(width, kernel, stride, name=f"conv_{i}")(x)
+            conv = Conv(
+                width,
+                kernel,
+                stride,
+                cancelled=train and kind != "none",
+                name=f"conv_{i}",
+                dtype=self.dtype,
+                kernel_init=INIT,
+            )
             norm = normalization(
                 kind,
                 train=train,
@@ -54,5 +59,5 @@ class PatchGAN(nn.Module):
                 epsilon=self.norm_epsilon,
                 scale_init=gamma,
             )
-            x = nn.leaky_relu(norm(x), 0.2)
+            x = nn.leaky_relu(norm(conv(x)), 0.2)
         return Conv(1, kernel, dtype=jnp.float32, kernel_init=INIT, name="logit")(x)[..., 0]

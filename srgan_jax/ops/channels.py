@@ -1,4 +1,4 @@
-"""Sums and scales over channels, with gradients that are fast on CPUs.
+"""Sums and scales over channels, in forms that each platform is fast at, and with gradients made of them.
 
 XLA:CPU (jaxlib 0.10) is slow to add up everything but the last axis: there a product of matrices does it. The sums
 that differentiation makes, for a bias say, are out of reach but for a derivative written by hand: scale_shift.
@@ -11,9 +11,13 @@ from jaxtyping import Array, Float
 
 @jax.custom_vjp
 def channel_sums(x: Float[Array, "*b c"], y: Float[Array, "*b c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """The sums over all axes but the last, in float32. Which form a program has is settled when it is lowered."""
+    """The sums over all axes but the last, in float32.
+
+    Which form a program has is settled when it is lowered for its platform, and on GPUs by the number of devices: of
+    _at_once over several, XLA would gather each one's part instead of adding them up.
+    """
     x, y = x.astype(jnp.float32), y.astype(jnp.float32)
-    cuda = _at_once if jax.device_count() == 1 else _end_to_end
+    cuda = _at_once if jax.device_count() == 1 else _apart
     return jax.lax.platform_dependent(x, y, cpu=_by_products, cuda=cuda, default=_apart)
 
 
@@ -33,11 +37,6 @@ def _at_once(*arrays: Array) -> tuple[Array, ...]:
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
     return tuple(jax.lax.reduce(arrays, (0.0,) * len(arrays), add, tuple(range(arrays[0].ndim - 1))))
-
-
-def _end_to_end(*arrays: Array) -> tuple[Array, ...]:
-    """The same with one all-reduce: of _at_once over several devices XLA would gather each one's part."""
-    return tuple(jnp.split(_apart(jnp.concatenate(arrays, axis=-1))[0], len(arrays)))
 
 
 def _sums_backward(arrays: tuple[Array, ...], gradients: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -22,11 +22,13 @@ FEW = 8  # channels, below which Eigen does not read several at a time
 MANY = 128  # channels in, with half as many out, from which on forms.winograd is faster (benchmarks/RESULTS.md)
 
 
-@cache
 def compiler_options() -> dict[str, Any]:
     """For the argument of that name of jax.jit: CPU_OPTIONS on a CPU whose jaxlib knows them, else nothing."""
-    if jax.default_backend() != "cpu":
-        return {}
+    return _cpu_options() if jax.default_backend() == "cpu" else {}
+
+
+@cache
+def _cpu_options() -> dict[str, Any]:
     try:
         jax.jit(jnp.negative).lower(0.0).compile(compiler_options=dict(CPU_OPTIONS))
     except jax.errors.JaxRuntimeError:

@@ -53,7 +53,7 @@ def make_call(config: ConfigDict, update: Update, crops: Callable, layout: Layou
         return update(state, feature_params, batch, jax.random.fold_in(stream, step))
 
     def call(state: GanState, feature_params: Any, fed: Any, flag: Array) -> tuple[GanState, Metrics]:
-        # as the network would in each of the updates
+        # cast once in a call: the network would do it in each update
         feature_params = jax.tree.map(lambda x: x.astype(config.dtype), feature_params)
         if count > 1 and not unrolls():
             state, back = pack_state(state) if packs() else (state, lambda state: state)

@@ -1,7 +1,7 @@
 """A state's many small arrays as one vector for each kind, while a program makes several updates.
 
-An accelerator gives each array kernels of its own for Adam, norms and the guard, far more of them than a small batch
-has convolutions. Values stay the same: whatever is done to them is done to each number by itself, or adds them up.
+XLA gives each array kernels of its own for Adam, norms and the guard, more of them on a GPU than a small batch has
+convolutions. Values stay the same but for rounding in norms: the rest is done to each number by itself.
 """
 
 import math
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from srgan_jax.training.state import GanState, TrainState
 
-SMALL = 2**20  # numbers: larger arrays, of which there are few, would cost more to copy
+SMALL = 2**20  # numbers: larger arrays are few, and would be copied
 
 
 class Packed(NamedTuple):
@@ -27,7 +27,10 @@ class Packed(NamedTuple):
 
 
 def packing(tree: Any) -> tuple[Callable[[Any], Packed], Callable[[Packed], Any]]:
-    """(pack, unpack) for trees of this one's shapes; the gradient of unpack is packed."""
+    """(pack, unpack) for trees of this one's shapes.
+
+    The gradient of unpack is one concatenation; by itself it would be a sum of slices' padded to the whole length.
+    """
     leaves, structure = jax.tree.flatten(tree)
     small = [i for i, leaf in enumerate(leaves) if leaf.dtype == jnp.float32 and leaf.size < SMALL]
     large = [i for i in range(len(leaves)) if i not in small]
@@ -58,7 +61,7 @@ def _shaped(x: Float[Array, " n"], shape: tuple[int, ...]) -> Array:
 
 
 def packs() -> bool:
-    """Whether it pays: on a TPU, whose arrays of several axes lie in tiles, cutting them from a vector costs more."""
+    """Whether it makes fewer kernels: on a TPU arrays of several axes lie in tiles, and XLA copies what is cut."""
     return jax.default_backend() == "gpu"
 
 
@@ -77,7 +80,7 @@ def _player(player: TrainState) -> tuple[TrainState, Callable[[TrainState], Trai
     def is_alike(tree: Any) -> bool:
         return bool(jax.tree.structure(tree) == structure)  # type: ignore[operator]
 
-    def each(of: Callable, is_one: Callable[[Any], bool], tree: Any) -> Any:
+    def each(of: Callable, is_one: Callable[[Any], bool], tree: TrainState) -> TrainState:
         """With `of` done to the trees in it that are one for each parameter: Adam's means, say."""
         return jax.tree.map(lambda x: of(x) if is_one(x) else x, tree, is_leaf=is_one)
 
@@ -86,15 +89,9 @@ def _player(player: TrainState) -> tuple[TrainState, Callable[[TrainState], Trai
         out, changed = player.apply_fn(trees, *images, **options)
         return out, {"batch_stats": pack_stats(changed.get("batch_stats", {}))}
 
-    def exchange(player: TrainState, of: Callable, of_stats: Callable, is_one: Callable[[Any], bool]) -> TrainState:
-        trees = (player.params, player.opt_state, player.ema_params)
-        params, opt_state, ema_params = (each(of, is_one, tree) for tree in trees)
-        stats = of_stats(player.batch_stats)
-        return player.replace(params=params, opt_state=opt_state, ema_params=ema_params, batch_stats=stats)
-
     def back(packed: TrainState) -> TrainState:
-        of_player = packed.replace(apply_fn=player.apply_fn)
-        return exchange(of_player, unpack, unpack_stats, lambda tree: isinstance(tree, Packed))
+        trees = each(unpack, lambda tree: isinstance(tree, Packed), packed.replace(batch_stats=None))
+        return trees.replace(batch_stats=unpack_stats(packed.batch_stats), apply_fn=player.apply_fn)
 
-    packed = exchange(player, pack, pack_stats, is_alike)
-    return packed.replace(apply_fn=apply), back
+    packed = each(pack, is_alike, player)
+    return packed.replace(batch_stats=pack_stats(player.batch_stats), apply_fn=apply), back

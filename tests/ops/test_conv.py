@@ -205,11 +205,11 @@ def test_a_batch_divided_over_four_devices():
 
 
 def test_options_are_given_where_jaxlib_knows_them(monkeypatch):
-    conv.compiler_options.cache_clear()
+    conv._cpu_options.cache_clear()
     monkeypatch.setattr(conv, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
     try:
         assert conv.compiler_options() == {}
     finally:
         monkeypatch.undo()
-        conv.compiler_options.cache_clear()
+        conv._cpu_options.cache_clear()
     assert conv.compiler_options() in ({}, conv.CPU_OPTIONS)

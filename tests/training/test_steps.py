@@ -70,7 +70,8 @@ def test_both_players_learn_and_stay_finite(fields):
     new, metrics = jax.jit(update)(state, {}, some_batch(config, k), jax.random.key(0))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((new, metrics)))
     assert all(changed(state.g.batch_stats, new.g.batch_stats))
-    # biases before a normalisation have no gradient beyond rounding, and may stay
+    # biases before a norm have no gradient; of D's others, those that a loss subtracts from themselves have none beyond
+    # rounding, and may stay
     assert all(changed(*(learning(x.g.params, BEFORE_NORMS) for x in (state, new))))
     assert np.mean(changed(*(learning(x.d.params, "[1-7]") for x in (state, new)))) >= 0.8
     assert int(new.g.step) == 1 and int(new.d.step) == k
