@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import time
+from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -141,11 +142,12 @@ def count(text: str) -> Counted:
 
 
 def measure(kind: str, batch: int, target: str, fields: list[str], most: int) -> list[object]:
+    """A row of the table; above it the `most` costly operations."""
     platform, there = devices(target)
     config = load(kind, False, f"batch_size={batch}", "dtype=bfloat16", "steps_per_call=20", *fields)
-    began = time.monotonic()
     if config.parallel.mode == "pmap":
         raise UserError("--config.parallel.mode=pmap: compiles when it runs, not ahead; take jit or shard_map")
+    began = time.monotonic()
     program = compiled(config, platform, there)
     seconds, memory, counted = time.monotonic() - began, program.memory_analysis(), count(program.as_text())
     ranked = sorted(counted.where.items(), key=lambda item: item[1][::-1], reverse=True)
@@ -169,10 +171,10 @@ def main(argv: list[str] | None = None) -> int:
     jax.config.update("jax_platforms", "cpu")
     try:
         rows = []
-        for kind in args.kind:
-            for batch in args.batch or [16 * len(devices(args.target)[1])]:
-                rows.append(measure(kind, batch, args.target, fields, args.most))
-                print(*rows[-1], sep="  ", flush=True)
+        batches = args.batch or [16 * len(devices(args.target)[1])]
+        for kind, batch in product(args.kind, batches):
+            rows.append(measure(kind, batch, args.target, fields, args.most))
+            print(*rows[-1], sep="  ", flush=True)
     except UserError as error:
         print(f"ahead: {error}", file=sys.stderr)
         return 2
