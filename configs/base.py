@@ -61,6 +61,7 @@ def get_config() -> ConfigDict:
     c.discriminator.features = 64
     c.discriminator.dense = 1024
     c.discriminator.norm = "batch"  # batch | instance | none
+    c.discriminator.one_pass = False  # real and generated images in one batch, of which norm batch has the statistics
     c.discriminator.pool = 0  # of so many earlier outputs of G, D sees one in place of every second new one (0 = off)
     c.discriminator.loss_weight = 1.0  # of D's loss (pix2pix: 0.5)
     c.discriminator.updates = 1  # discriminator updates, each on fresh crops, per generator update

@@ -268,12 +268,13 @@ def test_steps_shape_the_cosine_and_are_not_free_then():
     assert config.difference(cosine, longer) == ["steps: 1000000 -> 2000000"]
 
 
-def test_a_field_that_one_side_lacks_differs():
-    new = base.get_config()
-    with new.unlocked():
-        del new.ema
-    assert config.difference(base.get_config(), new) == ["ema: 0.0 -> None"]
-    assert config.difference(new, base.get_config()) == ["ema: None -> 0.0"]
+def test_a_field_that_a_run_lacks_was_off():
+    old = base.get_config()
+    with old.unlocked():
+        del old.ema
+    assert config.difference(old, base.get_config()) == []
+    assert config.difference(old, changed(ema=0.9)) == ["ema: None -> 0.9"]
+    assert config.difference(base.get_config(), old) == ["ema: 0.0 -> None"]
 
 
 def test_json_brings_back_the_same_config():

@@ -47,18 +47,33 @@ def beside(crops: Crops, images: Array) -> Array:
     return jnp.concatenate([crops.condition, images], axis=-1)
 
 
+def both_forward(d: TrainState, params: Any, real: Array, fake: Array, stats: Any) -> tuple[Array, Array, Any]:
+    """(logits of `real`, of `fake`, new running statistics) in one pass, BatchNorm over both together.
+
+    They alternate, so that of a batch divided over devices each image stays where it is.
+    """
+    images = jnp.stack([real, fake], axis=1)
+    logits, after = forward(d, params, images.reshape(-1, *real.shape[1:]), stats)
+    logits = logits.reshape(len(real), 2, *logits.shape[1:])
+    return logits[:, 0], logits[:, 1], after
+
+
 def discriminator_gradient(
     config: ConfigDict, d: TrainState, stats: Any, generated: Array, crops: Crops, axis_name: str | None
 ) -> tuple[Any, tuple[Any, Metrics]]:
-    """(new running statistics, (gradient, figures)) of D on real and generated images, apart as in the paper.
+    """(new running statistics, (gradient, figures)) of D on real and generated images, apart as in the paper
+    unless discriminator.one_pass.
 
     generated: with the condition, as `beside` puts them.
     """
     adversarial, hr = config.loss.adversarial, beside(crops, crops.hr)
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Any, Array, Array]]:
-        real, after = forward(d, params, hr, stats)
-        fake, after = forward(d, params, generated, after)
+        if config.discriminator.one_pass:
+            real, fake, after = both_forward(d, params, hr, generated, stats)
+        else:
+            real, after = forward(d, params, hr, stats)
+            fake, after = forward(d, params, generated, after)
         loss = losses.discriminator_adversarial(adversarial.kind, real, fake, axis_name)
         if adversarial.kind == "wgan-gp":
             penalty = losses.gradient_penalty(lambda x: forward(d, params, x)[0], hr, generated, crops.mix)

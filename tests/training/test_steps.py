@@ -39,13 +39,17 @@ def changed(before, after):
     return [not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
 
 
-BEFORE_NORMS = "(0|1|after)"  # SRResNet's
+def learning(before, after, *still):
+    """Whether each parameter changed, but for biases in front of a norm and those of the layers `still`."""
+    paths = {tuple(part.key for part in path): x for path, x in jax.tree.leaves_with_path(before)}
+    layers = {path[:-1] for path in paths}
 
+    def rests(*path):
+        *above, layer, name = path
+        norm = layer.replace("conv", "norm")
+        return name == "bias" and (layer in still or (norm != layer and (*above, norm) in layers))
 
-def learning(params, before_norms):
-    """All but the biases of these convolutions."""
-    resting = rf"\['conv_{before_norms}'\]\['bias'\]"
-    return [x for path, x in jax.tree.leaves_with_path(params) if not re.search(resting, jax.tree_util.keystr(path))]
+    return [moved for path, moved in zip(paths, changed(before, after), strict=True) if not rests(*path)]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def learning(params, before_norms):
         {"loss__adversarial__kind": "relativistic", "loss__pixel__kind": "l1", "ema": 0.5},
         {"loss__adversarial__kind": "wgan-gp", "discriminator__norm": "none"},
         {"discriminator__updates": 2, "loss__adversarial__kind": "hinge"},
-        {"discriminator__conditional": True, "discriminator__pool": 3},
+        {"discriminator__conditional": True, "discriminator__pool": 3, "discriminator__one_pass": True},
         {"pix2pix": True},
         {"pix2pix": True, "generator__name": "resnet", "loss__adversarial__kind": "lsgan", "parallel__accumulate": 2},
         {"pix2pix": True, "loss__adversarial__kind": "wgan-gp", "discriminator__norm": "instance"},
@@ -70,10 +74,11 @@ def test_both_players_learn_and_stay_finite(fields):
     new, metrics = jax.jit(update)(state, {}, some_batch(config, k), jax.random.key(0))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((new, metrics)))
     assert all(changed(state.g.batch_stats, new.g.batch_stats))
-    # biases before a norm have no gradient; of D's others, those that a loss subtracts from themselves have none beyond
-    # rounding, and may stay
-    assert all(changed(*(learning(x.g.params, BEFORE_NORMS) for x in (state, new))))
-    assert np.mean(changed(*(learning(x.d.params, "[1-7]") for x in (state, new)))) >= 0.8
+    still = ["logit"] * (config.loss.adversarial.kind in ("relativistic", "wgan-gp"))  # differences of logits
+    if config.discriminator.norm == "instance":  # has no parameters to be known by
+        still += [name for name in state.d.params if re.fullmatch("conv_[1-9]", name)]
+    assert all(learning(state.g.params, new.g.params))
+    assert all(learning(state.d.params, new.d.params, *still))
     assert int(new.g.step) == 1 and int(new.d.step) == k
     if config.ema:
         average = jax.tree.map(lambda a, b: (a + b) / 2, state.g.params, new.g.params)
@@ -141,6 +146,33 @@ def test_a_conditional_update_is_the_gradient_of_the_composed_losses():
         assert float(metrics[f"{name}/grad_norm"]) == pytest.approx(norm, rel=1e-3)
 
 
+@pytest.mark.parametrize("norm", ["none", "instance"])
+@pytest.mark.parametrize("name", ["srgan", "patchgan"])
+def test_one_pass_of_the_discriminator_equals_two_without_batch_statistics(name, norm):
+    results = []
+    for one_pass in (False, True):
+        fields = {"discriminator__norm": norm, "discriminator__one_pass": one_pass, "optimizer__name": "sgd"}
+        fields |= {"discriminator__name": name, "discriminator__patch": 34, "data__crop": 32}
+        config, state, update = made(tiny_gan.get_config(), **fields)
+        new, metrics = jax.jit(update)(state, {}, some_batch(config), jax.random.key(0))
+        results.append((new, metrics))
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+    assert any(changed(state.d.params, new.d.params))
+
+
+def test_one_pass_of_the_discriminator_has_the_statistics_of_both():
+    config, state, update = made(tiny_gan.get_config(), discriminator__one_pass=True)
+    batch, key = some_batch(config), jax.random.key(0)
+    new, metrics = jax.jit(update)(state, {}, batch, key)
+    lr, hr = crops_of(config, batch, key)
+    images = jnp.concatenate([hr, steps.forward(state.g, state.g.params, lr)[0]])
+    logits, stats = steps.forward(state.d, state.d.params, images)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), new.d.batch_stats, stats)
+    assert float(metrics["d/real"]) == pytest.approx(float(jnp.mean(jax.nn.sigmoid(logits[: len(hr)]))), rel=1e-4)
+    assert float(metrics["d/fake"]) == pytest.approx(float(jnp.mean(jax.nn.sigmoid(logits[len(hr) :]))), rel=1e-4)
+
+
 def test_each_terms_gradient_at_the_generators_output_is_recorded():
     """For the pixel term by hand: d mean((sr - hr)^2) / d sr = 2 (sr - hr) / n."""
     config, state, update = made(tiny_gan.get_config(), loss__pixel__weight=0.5, loss__tv__weight=1e-6)
@@ -160,7 +192,7 @@ def test_feature_loss_trains_the_generator_with_a_frozen_network():
         tiny.get_config(), loss__pixel__weight=0.0, loss__feature__weight=1.0, loss__feature__layer="1.2"
     )
     new, metrics = jax.jit(update)(state, random_vgg("vgg19", "1.2", 0), some_batch(config), jax.random.key(0))
-    assert all(changed(*(learning(x.g.params, BEFORE_NORMS) for x in (state, new))))
+    assert all(learning(state.g.params, new.g.params))
     assert "g/pixel" not in metrics and new.d is None
 
 
