@@ -18,7 +18,7 @@ from unittest import mock
 import jax
 import torch
 
-from benchmarks import train_speed, upscale_speed
+from benchmarks import torch_peer, train_speed, upscale_speed
 from benchmarks.apart import Make, apart
 from benchmarks.side_by_side import Contender, arguments, footer, interleave, ratio, start, table
 from benchmarks.trainings import KINDS, load
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", nargs="*", default=list(SIZES), metavar="WIDTHxHEIGHT", help="of small pictures")
     parser.add_argument("--kind", nargs="*", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--batch", nargs="+", type=int, default=[4, 16])
-    parser.add_argument("--compile", action="store_true", help="torch.compile, too: minutes more")
+    torch_peer.add_compile(parser)
     parser.add_argument("--plain", action="store_true", help="ours with XLA's own convolutions, too")
     args = parser.parse_args(argv)
     start(args)

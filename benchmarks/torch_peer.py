@@ -1,6 +1,7 @@
 """The same networks and updates in PyTorch, written as a good user of it would: what the benchmarks compare with."""
 
-from collections.abc import Callable, Mapping
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,14 +159,21 @@ class Variant(NamedTuple):
     compile_mode: str | None = None  # torch.compile's; None: eager
 
 
-def variants(compiled: bool) -> list[Variant]:
-    if torch.cuda.is_available():
-        eager = [Variant("eager", channels_last=True)]
-        modes = ["default", "max-autotune-no-cudagraphs", "reduce-overhead"]
-    else:
-        eager = [Variant("eager", channels_last=False), Variant("channels_last", channels_last=True)]
-        modes = ["default"]
-    return eager + [Variant(f"compile {mode}", True, mode) for mode in modes if compiled]
+MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead")  # of torch.compile; the last is for GPUs
+
+
+def variants(modes: Sequence[str] | None) -> list[Variant]:
+    """Eager ones, and one for each mode of torch.compile; None: all on a GPU, none on a CPU."""
+    gpu = torch.cuda.is_available()
+    eager = [Variant("eager", channels_last=gpu)] + [Variant("channels_last", channels_last=True)] * (not gpu)
+    wanted = MODES if modes is None and gpu else modes or ()
+    return eager + [Variant(f"compile {mode}", True, mode) for mode in wanted]
+
+
+def add_compile(parser: ArgumentParser) -> None:
+    """--compile, as `variants` takes it."""
+    text = "modes of torch.compile, none if none is named; default: all on a GPU, which takes minutes for each row"
+    parser.add_argument("--compile", nargs="*", choices=MODES, help=text)
 
 
 def device() -> torch.device:

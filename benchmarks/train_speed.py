@@ -90,11 +90,11 @@ def theirs(ours: Ours, variant: torch_peer.Variant, dtype: str) -> torch_peer.Up
 def check(kind: str, quick: bool) -> str:
     """Three updates of both, in float32; the third tells whether gradients and Adam agree, too."""
     ours = build(load(kind, quick, "data.augment=False", "batch_size=2"))
-    update = theirs(ours, torch_peer.variants(False)[-1], "float32")
+    update = theirs(ours, torch_peer.variants(())[-1], "float32")
     state, lines = ours.state, []
     exact = jax.default_backend() == "cpu"
     for step in range(3):
-        batch = [torch_peer.to_torch(images, torch_peer.variants(False)[-1]) for images in batch_of(ours, step)]
+        batch = [torch_peer.to_torch(images, torch_peer.variants(())[-1]) for images in batch_of(ours, step)]
         with full_precision():
             state, metrics = ours.call(state, ours.vgg, ours.fed, ours.flag)
             losses = {name: float(value) for name, value in update(*batch).items()}
@@ -167,11 +167,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", nargs="+", type=int, help="default 16 64 256 on an accelerator, 4 16 on a CPU")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default bfloat16 on an accelerator")
     parser.add_argument("--updates", type=int, help="in one call of ours; default 20 on an accelerator, 1 on a CPU")
-    parser.add_argument("--compile", action="store_true", default=None, help="torch.compile on a CPU, too")
+    torch_peer.add_compile(parser)
     args = parser.parse_args(argv)
     start(args)
     accelerator = jax.default_backend() != "cpu"
-    args.compile = accelerator if args.compile is None else True
     dtype = args.dtype or ("bfloat16" if accelerator else "float32")
     updates = args.updates or (20 if accelerator else 1)
     peak = peak_flops() if accelerator else None

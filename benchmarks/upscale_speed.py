@@ -94,7 +94,7 @@ def check(quick: bool) -> str:
     """A line for the output; SystemExit if the two pictures differ by more than a level, or in many values."""
     config, lr = load("SRResNet", quick), picture("40x24")
     with full_precision():
-        pictures = [call(lr).astype(int) for call in (ours(config), theirs(config, torch_peer.variants(False)[-1]))]
+        pictures = [call(lr).astype(int) for call in (ours(config), theirs(config, torch_peer.variants(())[-1]))]
     difference = np.abs(pictures[0] - pictures[1])
     share, largest = float((difference > 0).mean()), int(difference.max())
     most_levels, most_values = (1, 0.01) if jax.default_backend() == "cpu" else (2, 0.2)
@@ -132,12 +132,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = arguments("upscale_speed", __doc__)
     parser.add_argument("--size", nargs="+", default=list(SIZES), metavar="SIZE")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default bfloat16 on an accelerator")
-    parser.add_argument("--compile", action="store_true", default=None, help="torch.compile on a CPU, too")
+    torch_peer.add_compile(parser)
     parser.set_defaults(give_back=True)  # as `srgan upscale` does
     args = parser.parse_args(argv)
     start(args)
     accelerator = jax.default_backend() != "cpu"
-    args.compile = accelerator if args.compile is None else True
     config = load("SRResNet", args.quick, f"dtype={args.dtype or ('bfloat16' if accelerator else 'float32')}")
     if not args.only:
         print(check(args.quick), flush=True)

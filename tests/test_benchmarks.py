@@ -107,7 +107,7 @@ def test_torch_holds_no_gradients_between_updates():
     networks = torch_peer.SRResNet(1, 8), torch_peer.Discriminator(32, 8, 16)
     weights = [weight for network in networks for weight in network.parameters()]
     before = [weight.clone() for weight in weights]
-    update = torch_peer.make_update(torch_peer.variants(False)[0], *networks, torch.nn.Conv2d(3, 4, 3), "float32")
+    update = torch_peer.make_update(torch_peer.variants(())[0], *networks, torch.nn.Conv2d(3, 4, 3), "float32")
     device = torch_peer.device()
     update(torch.rand(2, 3, 8, 8, device=device), torch.rand(2, 3, 32, 32, device=device))
     assert all(weight.grad is None for weight in weights)
