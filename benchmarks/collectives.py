@@ -88,16 +88,16 @@ def layers(state: GanState) -> dict[str, int]:
     return dict(sizes)
 
 
-def expected(state: GanState, mode: str = "jit") -> dict[str, int]:
+def expected(state: GanState, mode: str = "jit", of_d: int = 3) -> dict[str, int]:
     """Bytes by kind if nothing were sent that need not be: parameters' gradients and BatchNorm's statistics.
 
     A BatchNorm of c channels needs the sums of x and x**2 forward, 2c values, and backward two sums for each channel
     again, from which under jit the gradients of its own two parameters follow. SRGAN's generator is run once in an
-    update, its discriminator three times: on real crops, on generated ones, and on those for the generator.
+    update, its discriminator `of_d` times: on real crops, on generated ones, and on those for the generator.
     """
     sizes = layers(state)
     norms = {name: size for name, size in sizes.items() if "/norm_" in name}
-    passes = sum(size * (3 if name.startswith("(Discriminator") else 1) for name, size in norms.items())
+    passes = sum(size * (of_d if name.startswith("(Discriminator") else 1) for name, size in norms.items())
     apart = sum(norms.values()) if mode == "jit" else 0
     return {FORWARD: passes, BACKWARD: passes, GRADIENTS: sum(sizes.values()) - apart}
 

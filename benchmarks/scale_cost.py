@@ -1,6 +1,6 @@
 """What an update costs on 1 to 64 devices: bytes all-reduced, memory and FLOPs of each; compiled, never run.
 
-    python -m benchmarks.scale_cost [--devices 1 2 4 8 16 32 64] [--batch 16] [--quick]
+    python -m benchmarks.scale_cost [--devices 1 2 4 8 16 32 64] [--batch 16] [--quick] [--config.FIELD=VALUE ...]
     python -m benchmarks.scale_cost --project [--share 0.3] [--latency 1]
 
 The devices are this CPU's, as many as XLA is told to see; of convolutions and sums the form for accelerators is
@@ -10,6 +10,7 @@ compiled. --project: what that makes of published figures of interconnects, up t
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from benchmarks import collectives, scale_model
 from benchmarks.flops import update_flops
 from benchmarks.trainings import CONFIGS, KINDS
 from srgan_jax import config as configs
+from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel
 from srgan_jax.training.call import make_call
@@ -47,11 +49,12 @@ class Cost(NamedTuple):
         return max((one.depth for one in self.found), default=0)
 
 
-def load(kind: str, batch: int, quick: bool, mode: str) -> ConfigDict:
+def load(kind: str, batch: int, quick: bool, mode: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """The shipped config with `batch` crops in all."""
     fields = ["data.source=bundled", "steps_per_call=1", f"batch_size={batch}", "loss.feature.weights=random"]
     fields.append(f"parallel.mode={mode}")
-    return configs.load(str(CONFIGS / f"{(TINY if quick else KINDS)[kind]}.py"), [f"--config.{f}" for f in fields])
+    path = str(CONFIGS / f"{(TINY if quick else KINDS)[kind]}.py")
+    return configs.load(path, [*(f"--config.{field}" for field in fields), *overrides])
 
 
 def compile_update(config: ConfigDict, devices: int) -> tuple[jax.stages.Compiled, GanState]:
@@ -74,7 +77,8 @@ def cost(config: ConfigDict, devices: int) -> Cost:
     found = collectives.read(text)
     sizes: Any = compiled.memory_analysis()
     memory = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    expected = collectives.expected(state, config.parallel.mode) if devices > 1 else {}
+    of_d = 3 - config.discriminator.one_pass
+    expected = collectives.expected(state, config.parallel.mode, of_d) if devices > 1 else {}
     excess = collectives.excess(found, state, config.parallel.mode) if devices > 1 else {}
     return Cost(found, expected, excess, memory + sizes.temp_size_in_bytes, counted["flops"])
 
@@ -113,7 +117,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--project", action="store_true", help="expected efficiency on accelerators")
     parser.add_argument("--share", type=float, default=0.3, help="of the peak FLOP/s, assumed (default 0.3)")
     parser.add_argument("--latency", type=float, default=1.0, help="factor on the assumed latencies (default 1)")
-    args = parser.parse_args(argv)
+    args, overrides = parser.parse_known_args(argv)
+    try:
+        load("SRGAN", args.batch, args.quick, args.mode, overrides)
+    except UserError as error:
+        parser.error(str(error))
     counts = args.devices or ([2] if args.project else [1, 2, 4] if args.quick else [1, 2, 4, 8, 16, 32, 64])
     start(max(counts))
     lines = (
@@ -125,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     reasons: dict[str, None] = {}
     for kind in KINDS:
         for devices in counts:
-            config = load(kind, args.batch * devices, args.quick, args.mode)
+            config = load(kind, args.batch * devices, args.quick, args.mode, overrides)
             one = cost(config, devices)
             if args.project:
                 flops = update_flops(config) * args.batch

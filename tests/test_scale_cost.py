@@ -45,6 +45,12 @@ def test_bytes_are_those_of_gradients_and_statistics():
     assert srresnet["in sequence"].startswith("7 of ") and srgan["in sequence"].startswith("36 of ")
 
 
+def test_one_pass_of_the_discriminator_sends_its_gradients_once():
+    row = table("--config.discriminator.one_pass=True")["SRGAN"]
+    assert row["gradients"] == f"{G + SLOPES + D:,} ({G + D:,})" and row["others"] == "0"
+    assert row["BatchNorm forward"] == row["BatchNorm backward"] == f"{G_NORM + 2 * D_NORM:,}"
+
+
 def test_shard_map_sends_each_gradient_once():
     rows = table("--mode", "shard_map")
     assert rows["SRResNet"]["gradients"] == f"{G + G_NORM:,}"
