@@ -6,17 +6,21 @@
     python -m benchmarks.ahead --target h200
 
 Programs are those that training compiles, several updates in a call, crops cut inside. Memory is that of one device:
-what it holds throughout, and what a call needs beyond. For a GPU the kernels that an update starts are counted (its
-convolutions are chosen only there, by timing); for a TPU there is the compiler's own estimate of cycles, which is not
-time. In an environment of its own: jax would look for the accelerators in every program.
+what it holds throughout, and what a call needs beyond. For a GPU the kernels of an update are counted (its
+convolutions are chosen only there, by timing) and what the host launches for it, where several kernels may be one CUDA
+graph; 0 where all updates of a call are in one. For a TPU there is the compiler's own estimate of cycles, which is not
+time. XLA_FLAGS before the command hold for the programs. In an environment of its own: jax would look for the
+accelerators in every program.
 """
 
 import argparse
 import os
 import re
 import sys
+import tempfile
 import time
-from itertools import product
+from itertools import product, takewhile
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -37,7 +41,11 @@ from srgan_jax.training.call import make_call
 from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
-HEAD = "update | for | devices | batch | compiled in, s | held, MB | in a call, MB | kernels | all-reduces | cycles"
+HEAD = (
+    "update | for | devices | batch | compiled in, s | held, MB | in a call, MB | kernels | launches | all-reduces | "
+    "cycles"
+)
+IN_LOOP, IN_BODY = 2, 2  # columns by which XLA's dump moves "body:" to the right, and what is in it
 NO_KERNELS = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "after-all"}
 # NVIDIA's figures; XLA weighs fusions by them
 H200 = """
@@ -46,6 +54,8 @@ device_description_str: "NVIDIA H200"
 dnn_version_info { major: 9 minor: 12 }
 runtime_version { major: 13 }
 gpu_device_info {
+  driver_version: "13.0.0"
+  compile_time_toolkit_version: "13.0.0"
   cuda_compute_capability { major: 9 }
   core_count: 132
   fpus_per_core: 128
@@ -98,8 +108,8 @@ def devices(target: str) -> tuple[str, Any]:
         raise UserError(f"--target={target}: see --help for names and the packages it takes ({reason})") from error
 
 
-def compiled(config: ConfigDict, platform: str, there: Any) -> Any:
-    """The call that training on these devices would compile."""
+def compiled(config: ConfigDict, platform: str, there: Any, options: dict[str, str]) -> Any:
+    """The call that training on these devices would compile, with XLA's `options` besides."""
     stand_ins = {"devices": there, "device_count": len(there), "default_backend": platform}
     with mock.patch.multiple(jax, **{name: mock.Mock(return_value=value) for name, value in stand_ins.items()}):
         layout = parallel.make_layout(config)
@@ -116,7 +126,7 @@ def compiled(config: ConfigDict, platform: str, there: Any) -> Any:
         )
         state = start.initial_state(config, layout, resumed=True)
         arguments = state, places(params), places(next(feed.start(0))), flag
-        return layout.jit(call, batched=False).lower(*arguments).compile()
+        return layout.jit(call, batched=False).lower(*arguments).compile(options)
 
 
 def count(text: str) -> Counted:
@@ -141,6 +151,25 @@ def count(text: str) -> Counted:
     return Counted(len(found), reduces, sum(cycles for _, cycles in where.values()), where)
 
 
+def launches(dump: str) -> int:
+    """Of one update, from XLA's dump of what a program for a GPU does, indented by what is inside what.
+
+    Of its longest loop, 0 where that is inside a CUDA graph; of the whole where it has none.
+    """
+    lines = [(len(line) - len(line.lstrip()), line.strip()) for line in dump.splitlines() if line.strip()]
+
+    def body(i: int) -> list[int]:
+        """Columns of what the i-th line has in it."""
+        return list(takewhile(lambda column: column > lines[i][0], (column for column, _ in lines[i + 1 :])))
+
+    loops = [i for i, (_, line) in enumerate(lines) if line == "body:"]
+    if not loops:
+        return sum(column == 0 for column, _ in lines)
+    longest = max(loops, key=lambda i: len(body(i)))
+    column = lines[longest][0]
+    return 0 if column > IN_LOOP else body(longest).count(column + IN_BODY)
+
+
 def measure(kind: str, batch: int, target: str, fields: list[str], most: int) -> list[object]:
     """A row of the table; above it the `most` costly operations."""
     platform, there = devices(target)
@@ -148,14 +177,17 @@ def measure(kind: str, batch: int, target: str, fields: list[str], most: int) ->
     if config.parallel.mode == "pmap":
         raise UserError("--config.parallel.mode=pmap: compiles when it runs, not ahead; take jit or shard_map")
     began = time.monotonic()
-    program = compiled(config, platform, there)
+    with tempfile.TemporaryDirectory() as folder:
+        program = compiled(config, platform, there, {"xla_dump_to": folder} if platform == "gpu" else {})
+        dumps = sorted(Path(folder).glob("*jit_call*.thunk_sequence*.txt"))  # at last as it is run
+        launched = launches(dumps[-1].read_text()) if dumps else "-"
     seconds, memory, counted = time.monotonic() - began, program.memory_analysis(), count(program.as_text())
     ranked = sorted(counted.where.items(), key=lambda item: item[1][::-1], reverse=True)
     for name, (kernels, cycles) in ranked[:most]:
         print(f"{kernels:6} {cycles or '-':>9}  {name}")
-    of_gpu, of_tpu = (counted.kernels, "-") if platform == "gpu" else ("-", f"{counted.cycles:.3g}")
+    of_gpu, of_tpu = ([counted.kernels, launched], "-") if platform == "gpu" else (["-", "-"], f"{counted.cycles:.3g}")
     sizes = megabytes(memory.argument_size_in_bytes), megabytes(memory.temp_size_in_bytes)
-    return [kind, target, len(there), batch, f"{seconds:.0f}", *sizes, of_gpu, counted.all_reduces, of_tpu]
+    return [kind, target, len(there), batch, f"{seconds:.0f}", *sizes, *of_gpu, counted.all_reduces, of_tpu]
 
 
 def main(argv: list[str] | None = None) -> int:

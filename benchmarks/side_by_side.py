@@ -21,6 +21,7 @@ from absl import flags
 
 from srgan_jax.memory import keep_memory
 
+TRIED = ("compile", "graph")  # in names of contenders that may fail: others then stand
 TOO_LITTLE = ("MemoryError", "RESOURCE_EXHAUSTED", "can't allocate memory")
 WARM = 8  # runs on a CPU before the first that is timed: until then a process may grow (srgan_jax/memory.py)
 TURN = 0.5  # seconds that a turn lasts, at least: then neither the clock nor a neighbour's spinning threads matter
@@ -90,8 +91,8 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
     """Median seconds of one piece for each, over `rounds` rounds in which each has one turn.
 
     Before that each runs WARM times, or three times on an accelerator (a CUDA graph is recorded in the second run) or
-    for a single round; the last of them tells how often it fits into a turn. A torch.compile that fails there is named
-    and left out, and so is whoever has not enough memory. A turn begins with a run that is not timed: it takes back
+    for a single round; the last of them tells how often it fits into a turn. One of TRIED that fails there is named and
+    left out, and so is whoever has not enough memory. A turn begins with a run that is not timed: it takes back
     from the caches the place that another's turn had. The order is turned by one place from round to round, so that
     nobody always follows the same neighbour.
     """
@@ -106,7 +107,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             began = time.perf_counter()
             contender.run(1)
         except Exception as error:
-            if "compile" not in name and not out_of_memory(error):
+            if not any(word in name for word in TRIED) and not out_of_memory(error):
                 raise
             print(f"{name} left out: {(str(error) or type(error).__name__).splitlines()[0]}", flush=True)
             torch.cuda.empty_cache()  # what it had, others may need
@@ -131,9 +132,9 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def ratio(seconds: Mapping[str, float], name: str) -> str:
-    """Time of `name` over that of torch's fastest; "-" for torch itself, or where only one side ran."""
+    """Time of `name`, one of ours, over that of torch's fastest; "-" for torch itself, or where only one side ran."""
     theirs = [value for other, value in seconds.items() if other.startswith("torch")]
-    return f"{seconds[name] / min(theirs):.2f}" if theirs and name == "ours" and name in seconds else "-"
+    return f"{seconds[name] / min(theirs):.2f}" if theirs and name.startswith("ours") and name in seconds else "-"
 
 
 def table(head: str, rows: Sequence[Sequence[object]]) -> str:

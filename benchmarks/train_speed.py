@@ -10,6 +10,7 @@ must have equal losses. torch uses one device: hide further ones.
 
 import argparse
 import sys
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +44,8 @@ from srgan_jax.training.state import create_state
 from srgan_jax.training.steps import make_update
 from srgan_jax.weights.vgg_file import random_vgg
 
+# XLA's own choice, and two more: with them the updates of a call are one CUDA graph
+GRAPH = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
 HEAD = "update | batch | by | ms | images/s | ratio to torch's best | TFLOP/s | of peak | memory, MB"
 
 
@@ -107,24 +110,35 @@ def contenders(config: ConfigDict, args: argparse.Namespace) -> dict[str, Conten
     """Ours and torch's variants, from equal weights; with --only one side's."""
     ours = build(config)
     lr, hr = batch_of(ours, 0)
-    found = {} if args.only == "torch" else {"ours": our_training(ours)}
+    found = {}
+    for name, options in {} if args.only == "torch" else our_variants().items():
+        found[name] = our_training(ours, options)
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         found[f"torch, {variant.name}"] = torch_training(theirs(ours, variant, config.dtype), variant, lr, hr)
     return found
 
 
-def our_training(ours: Ours) -> Contender:
-    compiled = ours.call.lower(ours.state, ours.vgg, ours.fed, ours.flag).compile()
+def our_variants() -> dict[str, dict[str, str]]:
+    """XLA's options that are tried, beside those of training."""
+    gpu = {"ours, one graph": {"xla_gpu_enable_command_buffer": GRAPH}}
+    return {"ours": {}} | (gpu if jax.default_backend() == "gpu" else {})
+
+
+def our_training(ours: Ours, options: dict[str, str]) -> Contender:
     state = jax.tree.map(jnp.copy, ours.state)  # each call gives the state it was given away
+
+    @cache
+    def program() -> jax.stages.Compiled:
+        return ours.call.lower(state, ours.vgg, ours.fed, ours.flag).compile(options)
 
     def run(calls: int) -> None:
         nonlocal state
         for _ in range(calls):
-            state, metrics = compiled(state, ours.vgg, ours.fed, ours.flag)
+            state, metrics = program()(state, ours.vgg, ours.fed, ours.flag)
         jax.block_until_ready((state, metrics))
 
     def memory() -> int | None:
-        sizes = compiled.memory_analysis()
+        sizes = program().memory_analysis()
         return None if sizes is None else sizes.temp_size_in_bytes
 
     return Contender(run, ours.config.steps_per_call, memory)

@@ -145,6 +145,7 @@ def test_who_has_not_enough_memory_is_left_out(capsys):
         "torch, eager": torch.cuda.OutOfMemoryError("CUDA out of memory."),
         "numpy": MemoryError(),
         "torch, compile": ValueError(),
+        "ours, one graph": RuntimeError("INTERNAL: not captured"),
     }
     contenders = {name: failing(error) for name, error in errors.items()} | {"torch, b": Contender(lambda times: None)}
     seconds = interleave(contenders, 1)
@@ -155,6 +156,7 @@ def test_who_has_not_enough_memory_is_left_out(capsys):
         "torch, eager left out: CUDA out of memory.",
         "numpy left out: MemoryError",
         "torch, compile left out: ValueError",
+        "ours, one graph left out: INTERNAL: not captured",
     ]
     with pytest.raises(ValueError, match="wrong"):
         interleave({"ours": failing(ValueError("wrong"))}, 1)
@@ -193,6 +195,18 @@ def test_ratio_is_to_the_fastest():
     seconds = {"ours": 3.0, "torch, a": 2.0, "torch, b": 4.0}
     assert ratio(seconds, "ours") == "1.50" and ratio(seconds, "torch, a") == "-"
     assert ratio({"ours": 3.0}, "ours") == "-"
+    assert ratio(seconds | {"ours, one graph": 1.0}, "ours, one graph") == "0.50"
+
+
+def test_graphs_are_tried_on_gpus_alone(monkeypatch):
+    assert list(train_speed.our_variants()) == ["ours"]
+    monkeypatch.setattr(train_speed.jax, "default_backend", lambda: "gpu")
+    assert list(train_speed.our_variants()) == ["ours", "ours, one graph"]
+
+
+@pytest.mark.parametrize(("modes", "names"), [(None, []), (["default"], ["compile default"])])
+def test_modes_of_compile(modes, names):
+    assert [variant.name for variant in torch_peer.variants(modes)] == ["eager", "channels_last", *names]
 
 
 def test_flops():
