@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ from PIL import Image
 # One cache for this process and those that tests start: each program is compiled once
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-# Much of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Much of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it.
+# Without it XLA's older fusions compile thrice as fast; jaxlib 0.11 has none, and refuses the flag
+OLDER = version("jaxlib").startswith("0.10.")
+FLAGS = "--xla_backend_optimization_level=0" + " --xla_cpu_use_fusion_emitters=false" * OLDER
+os.environ.setdefault("XLA_FLAGS", FLAGS)
 # No test looks into the user's cache, or leaves anything there
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="srgan_jax_test_home_")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
