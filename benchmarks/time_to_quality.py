@@ -16,6 +16,7 @@ measuring.
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every restore
     keep_memory()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # both reports need the same programs
+        jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute() / "programs"))
     try:
         if len(list_images(args.photographs)) < 2:
             raise UserError(f"--photographs={args.photographs}: fewer than two images there; one is held out")
@@ -176,9 +179,9 @@ def report(workdir: Path, sets: dict[str, Pairs]) -> None:
     steps = sorted(step for step in saved_steps(workdir / "checkpoints") if step in seconds)
     rows, psnr = [], {}
     generators = [load_generator(workdir, field="--workdir", which=str(step)) for step in steps]
-    measured = [method["sets"] for method in evaluate(generators, sets)[0]["methods"][1:]]
-    for step, means in zip(steps, measured, strict=True):
-        psnr[step] = means["set5"]["mean"]["psnr_y"]
+    measured = evaluate(generators, {"set5": sets["set5"]})[0]["methods"][1:]
+    for step, method in zip(steps, measured, strict=True):
+        psnr[step] = method["sets"]["set5"]["mean"]["psnr_y"]
         rows.append([step, f"{seconds[step]:.0f}", f"{psnr[step]:.2f}"])
     print(f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}\n")
     print(table("updates | s | PSNR-Y on Set5", rows))
@@ -193,7 +196,8 @@ def report(workdir: Path, sets: dict[str, Pairs]) -> None:
     if jax.default_backend() != "cpu":  # which would take an hour for that many products
         share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
     print(f"{speed:.2f} updates/s, {speed * config.batch_size:.0f} images/s{share}")
-    means = {name: found["mean"] for name, found in measured[-1].items()}
+    others = evaluate([generator], {"set14": sets["set14"]})[0]["methods"][-1]["sets"]
+    means = {name: found["mean"] for name, found in (measured[-1]["sets"] | others).items()}
     print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
     for path in export(
         generator.network,
