@@ -61,10 +61,9 @@ def both_forward(d: TrainState, params: Any, real: Array, fake: Array, stats: An
 def discriminator_gradient(
     config: ConfigDict, d: TrainState, stats: Any, generated: Array, crops: Crops, axis_name: str | None
 ) -> tuple[Any, tuple[Any, Metrics]]:
-    """(new running statistics, (gradient, figures)) of D on real and generated images, apart as in the paper
-    unless discriminator.one_pass.
+    """(new running statistics, (gradient, figures)) of D on real and generated images.
 
-    generated: with the condition, as `beside` puts them.
+    They are apart as in the paper, unless discriminator.one_pass is set. generated: with the condition, as `beside` puts them.
     """
     adversarial, hr = config.loss.adversarial, beside(crops, crops.hr)
 
