@@ -63,7 +63,8 @@ def discriminator_gradient(
 ) -> tuple[Any, tuple[Any, Metrics]]:
     """(new running statistics, (gradient, figures)) of D on real and generated images.
 
-    They are apart as in the paper, unless discriminator.one_pass is set. generated: with the condition, as `beside` puts them.
+    They are apart as in the paper, unless discriminator.one_pass is set. generated: with the condition, as `beside`
+    puts them.
     """
     adversarial, hr = config.loss.adversarial, beside(crops, crops.hr)
 
