@@ -68,7 +68,7 @@ def test_one_side_alone(capsys):
 
 
 @pytest.mark.slow
-def test_startup(capsys):
+def test_startup(capsys, optimised):
     assert startup.main(["--quick"]) == 0
     _, rows = table_of(capsys, cells=6)
     (row,) = rows
