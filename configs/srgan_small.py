@@ -1,9 +1,10 @@
-"""The small SRGAN that is shipped: from srresnet_small on, trained by VGG16's features and a discriminator.
+"""The small SRGAN that is shipped: srresnet_small's first stage, trained on by VGG16's features and a discriminator.
 
     python -m srgan_jax train --config=configs/srgan_small.py --workdir=runs/srgan_small \
         --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \
-        --config.init_from=runs/srresnet_small --config.loss.feature.weights=VGG16 --config.validation.lpips=alex
-    python -m srgan_jax convert interpolate runs/srresnet_small runs/srgan_small --share 0.8 --which latest -o FILE
+        --config.init_from=runs/srresnet_small_first --config.loss.feature.weights=VGG16 --config.validation.lpips=alex
+    python -m srgan_jax convert interpolate runs/srresnet_small_first runs/srgan_small \
+        --share 0.8 --which latest -o FILE
 
 VGG16 is the file that `srgan convert vgg16` writes, LPIPS that of `srgan convert lpips`. Figures, time and the
 photographs are in docs/models/srgan_small.md.

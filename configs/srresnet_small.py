@@ -3,7 +3,8 @@
 python -m srgan_jax train --config=configs/srresnet_small.py --workdir=runs/srresnet_small \
     --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS
 
-54 min on 2 cores that did other work besides. Figures, and the photographs, are in docs/models/srresnet_small.md.
+54 min on 2 cores that did other work besides. What is shipped was trained on from there; the command, figures, and
+the photographs are in docs/models/srresnet_small.md.
 """
 
 from ml_collections import ConfigDict
