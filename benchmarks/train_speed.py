@@ -110,9 +110,8 @@ def contenders(config: ConfigDict, args: argparse.Namespace) -> dict[str, Conten
     """Ours and torch's variants, from equal weights; with --only one side's."""
     ours = build(config)
     lr, hr = batch_of(ours, 0)
-    found = {}
-    for name, options in {} if args.only == "torch" else our_variants().items():
-        found[name] = our_training(ours, options)
+    variants = {} if args.only == "torch" else our_variants()
+    found = {name: our_training(ours, options) for name, options in variants.items()}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         found[f"torch, {variant.name}"] = torch_training(theirs(ours, variant, config.dtype), variant, lr, hr)
     return found

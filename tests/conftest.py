@@ -20,7 +20,7 @@ from PIL import Image
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # Much of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it.
-# Without it XLA's older fusions compile thrice as fast; jaxlib 0.11 has none, and refuses the flag
+# Without it XLA's older fusions compile much faster; jaxlib 0.11 has none, and refuses the flag
 OLDER = version("jaxlib").startswith("0.10.")
 FLAGS = "--xla_backend_optimization_level=0" + " --xla_cpu_use_fusion_emitters=false" * OLDER
 os.environ.setdefault("XLA_FLAGS", FLAGS)
