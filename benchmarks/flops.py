@@ -59,9 +59,7 @@ def update_flops(config: ConfigDict) -> int:
 
 def peak_flops(side: int = 8192, times: int = 20) -> float:
     """FLOP/s of bfloat16 matrix products on this device: the best of five runs of `times` products in one program."""
-    a = (
-        jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16) / side**0.5
-    )  # equal numbers may be faster
+    a = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16) / side**0.5  # equal numbers may be faster
 
     @jax.jit
     def chain(x: jax.Array) -> jax.Array:
