@@ -1,6 +1,5 @@
 """Every file of the newest checkpoint, damaged in four ways: never wrong weights, always a line where one was moved."""
 
-import random
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -26,8 +25,8 @@ def zeroed(path: Path) -> None:
 
 
 def one_bit_flipped(path: Path) -> None:
-    content, chance = bytearray(path.read_bytes()), random.Random(path.name)
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x80  # text with it is no UTF-8
     path.write_bytes(content)
 
 
@@ -102,9 +101,11 @@ def test_every_file_damaged_in_every_way(trained, tmp_path, warned):
     records = {step / name for name in ("digests/metadata", "meta/metadata", "metrics/metrics")}
     assert len(tree) >= 3 and fell_back >= set(product(tree | records, DAMAGES))
     assert refused >= set(product(tree | {step / "digests/metadata"}, DAMAGES))
+    # Orbax spreads the arrays over files as its threads happen to run: in the largest every byte is of one, but which
+    # half of which file holds the generator's varies
     data = {file for file in files if file.parent.parent.name == "ocdbt.process_0"}
-    whole = set(DAMAGES) - {one_bit_flipped}  # the bit may lie in what the network does not read
-    assert any(fell_back >= set(product([file], DAMAGES)) and refused >= set(product([file], whole)) for file in data)
+    assert fell_back >= set(product([max(data, key=lambda file: (trained / file).stat().st_size)], DAMAGES))
+    assert any(refused >= set(product([file], (zeroed, removed))) for file in data)
 
 
 @pytest.mark.parametrize("damage", [zeroed, one_bit_flipped])
