@@ -39,7 +39,6 @@ from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start
 from srgan_jax.training.call import make_call
 from srgan_jax.training.steps import make_update
-from srgan_jax.weights.vgg_file import random_vgg
 
 HEAD = (
     "update | for | devices | batch | compiled in, s | held, MB | in a call, MB | kernels | launches | all-reduces | "
@@ -117,15 +116,13 @@ def compiled(config: ConfigDict, platform: str, there: Any, options: dict[str, s
         def places(tree: Any) -> Any:
             return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.everywhere), tree)
 
-        feature, vgg = config.loss.feature, build_features(config)
-        params = random_vgg(feature.network, feature.layer, 0) if vgg else {}
         feed = make_feed(config, make_source(config.data))
-        call = make_call(config, make_update(config, vgg, layout.axis_name), feed.crops, layout)
+        call = make_call(config, make_update(config, build_features(config), layout.axis_name), feed.crops, layout)
         flag = jax.ShapeDtypeStruct(
             (len(there),), jnp.int32, sharding=jax.NamedSharding(layout.mesh, jax.P(parallel.AXIS))
         )
         state = start.initial_state(config, layout, resumed=True)
-        arguments = state, places(params), places(next(feed.start(0))), flag
+        arguments = state, places(start.load_features(config)), places(next(feed.start(0))), flag
         return layout.jit(call, batched=False).lower(*arguments).compile(options)
 
 

@@ -123,7 +123,7 @@ def update_rows(config: ConfigDict, *, rounds: int) -> list[list[str]]:
         feed = make_feed(with_fields(config, {"data.pipeline": pipeline}), source)
         state = layout.replicate(create_state(config, build_generator(config), build_discriminator(config)))
         fed, flag = layout.feed(next(feed.start(0)), batched=feed.batched), layout.flag(False)
-        call = make_call(config, make_update(config, None), feed.crops, layout)
+        call = make_call(config, make_update(config, {}), feed.crops, layout)
         compiled = layout.jit(call, batched=feed.batched).lower(state, {}, fed, flag).compile()
 
         def update(times: int) -> None:

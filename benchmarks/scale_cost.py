@@ -26,10 +26,9 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel
 from srgan_jax.training.call import make_call
-from srgan_jax.training.start import networks
+from srgan_jax.training.start import load_features, networks
 from srgan_jax.training.state import GanState, make_state
 from srgan_jax.training.steps import make_update
-from srgan_jax.weights.vgg_file import random_vgg
 
 TINY = {"SRResNet": "tiny", "SRGAN": "tiny_gan"}
 HEAD = "update | devices | gradients | BatchNorm forward | BatchNorm backward | log | others | in sequence | MB | GFLOP"
@@ -61,13 +60,13 @@ def compile_update(config: ConfigDict, devices: int) -> tuple[jax.stages.Compile
     """The program that training compiles, for the first so many devices, and the state's shapes; nothing is run."""
     layout = parallel.make_layout(config, devices)
     state = jax.eval_shape(lambda: make_state(config, *networks(config, layout)))
-    vgg, feature, crop = build_features(config), config.loss.feature, config.data.crop
-    params = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, random_vgg(feature.network, feature.layer, 0)))
+    params = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, load_features(config)))
+    crop = config.data.crop
     fed = jax.ShapeDtypeStruct((1, config.batch_size, crop, crop, 3), jnp.uint8)
     flag = jax.ShapeDtypeStruct((devices,), jnp.int32)
-    update = make_update(config, vgg, layout.axis_name)
+    update = make_update(config, build_features(config), layout.axis_name)
     call = layout.jit(make_call(config, update, lambda fed, i, step, places: fed, layout), batched=True)
-    return call.lower(state, params if vgg else {}, fed, flag).compile(), state
+    return call.lower(state, params, fed, flag).compile(), state
 
 
 def cost(config: ConfigDict, devices: int) -> Cost:

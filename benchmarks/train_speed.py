@@ -40,9 +40,9 @@ from srgan_jax.data.sources import make_source
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.training import parallel
 from srgan_jax.training.call import make_call
+from srgan_jax.training.start import load_features
 from srgan_jax.training.state import create_state
 from srgan_jax.training.steps import make_update
-from srgan_jax.weights.vgg_file import random_vgg
 
 # XLA's own choice, and two more: with them the updates of a call are one CUDA graph
 GRAPH = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
@@ -54,7 +54,7 @@ class Ours(NamedTuple):
 
     config: ConfigDict
     state: Any
-    vgg: dict[str, Any]
+    features: dict[str, Any]
     fed: Any
     crops: Any
     call: Any
@@ -64,14 +64,13 @@ class Ours(NamedTuple):
 def build(config: ConfigDict) -> Ours:
     """As training does it."""
     layout = parallel.make_layout(config)
-    vgg = build_features(config)
-    feature = config.loss.feature
-    vgg_params = layout.replicate(random_vgg(feature.network, feature.layer, 0) if vgg else {})
+    features = layout.replicate(load_features(config))
     state = layout.replicate(create_state(config, build_generator(config), build_discriminator(config)))
     feed = make_feed(config, make_source(config.data))
     fed = layout.feed(next(feed.start(0)), batched=feed.batched)
-    call = layout.jit(make_call(config, make_update(config, vgg), feed.crops, layout), batched=feed.batched)
-    return Ours(config, state, vgg_params, fed, feed.crops, call, layout.flag(False))
+    update = make_update(config, build_features(config))
+    call = layout.jit(make_call(config, update, feed.crops, layout), batched=feed.batched)
+    return Ours(config, state, features, fed, feed.crops, call, layout.flag(False))
 
 
 def batch_of(ours: Ours, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +85,7 @@ def theirs(ours: Ours, variant: torch_peer.Variant, dtype: str) -> torch_peer.Up
     g, d = ours.state.g, ours.state.d
     generator = torch_peer.srresnet_from(g.variables())
     discriminator = torch_peer.discriminator_from(d.variables(), ours.config.data.crop) if d else None
-    vgg = torch_peer.vgg_from(ours.vgg) if ours.vgg else None
+    vgg = torch_peer.vgg_from(ours.features["feature"]) if ours.features else None
     return torch_peer.make_update(variant, generator, discriminator, vgg, dtype)
 
 
@@ -99,7 +98,7 @@ def check(kind: str, quick: bool) -> str:
     for step in range(3):
         batch = [torch_peer.to_torch(images, torch_peer.variants(())[-1]) for images in batch_of(ours, step)]
         with full_precision():
-            state, metrics = ours.call(state, ours.vgg, ours.fed, ours.flag)
+            state, metrics = ours.call(state, ours.features, ours.fed, ours.flag)
             losses = {name: float(value) for name, value in update(*batch).items()}
         tolerance = (1e-2 if step else 1e-4) if exact else (5e-2 if step else 1e-2)
         lines.append(check_equal(f"{kind}, update {step + 1}", metrics, losses, tolerance))
@@ -128,12 +127,12 @@ def our_training(ours: Ours, options: dict[str, str]) -> Contender:
 
     @cache
     def program() -> jax.stages.Compiled:
-        return ours.call.lower(state, ours.vgg, ours.fed, ours.flag).compile(options)
+        return ours.call.lower(state, ours.features, ours.fed, ours.flag).compile(options)
 
     def run(calls: int) -> None:
         nonlocal state
         for _ in range(calls):
-            state, metrics = program()(state, ours.vgg, ours.fed, ours.flag)
+            state, metrics = program()(state, ours.features, ours.fed, ours.flag)
         jax.block_until_ready((state, metrics))
 
     def memory() -> int | None:

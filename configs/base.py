@@ -80,6 +80,9 @@ def get_config() -> ConfigDict:
     c.loss.feature.channels = "mean"  # mean | sum; equation 5 read literally sums
     c.loss.feature.origin = "caffe"  # whose weights: caffe | torchvision; decides the input's convention
     c.loss.feature.weights = ""  # .npz or .safetensors file, or "random" (for timing only)
+    c.loss.lpips = ConfigDict()  # the distance LPIPS, after `srgan convert lpips`
+    c.loss.lpips.weight = 0.0
+    c.loss.lpips.network = "vgg"  # vgg | alex (what figures are mostly measured by)
     c.loss.adversarial = ConfigDict()
     c.loss.adversarial.kind = "nonsaturating"  # nonsaturating | minimax | lsgan | hinge | relativistic | wgan-gp
     c.loss.adversarial.weight = 0.0

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from srgan_jax import losses
 from srgan_jax.data import pairs, prepare
 from srgan_jax.errors import UserError
-from srgan_jax.models import build, layers, patchgan, srresnet, vgg
+from srgan_jax.models import build, layers, lpips, patchgan, srresnet, vgg
 from srgan_jax.ops.bicubic import PADDING
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
@@ -41,6 +41,7 @@ CHOICES = {
     "discriminator.norm": layers.NORMS,
     "discriminator.patch": tuple(patchgan.PATCHES),
     "loss.pixel.kind": losses.PIXEL_KINDS,
+    "loss.lpips.network": tuple(lpips.TRUNKS),
     "loss.feature.network": vgg.NETWORKS,
     "loss.feature.channels": losses.CHANNEL_KINDS,
     "loss.feature.origin": vgg.ORIGINS,
@@ -60,7 +61,7 @@ POSITIVE = (
 ).split()
 NOT_NEGATIVE = (
     "seed data.cache_mb data.resize data.jitter discriminator.pool "
-    "optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight "
+    "optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight loss.lpips.weight "
     "loss.adversarial.weight loss.adversarial.gradient_penalty loss.tv.weight guard.rollbacks guard.watchdog"
 ).split()
 FRACTIONS = ("optimizer.b1", "optimizer.b2", "ema", "generator.dropout")  # in [0, 1)
@@ -141,6 +142,9 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"config.data.crop={c.data.crop}: loss.feature.layer={c.loss.feature.layer} needs {smallest} or more"
         )
+    network = c.loss.lpips.network
+    if c.loss.lpips.weight and c.data.crop < lpips.SMALLEST[network]:
+        raise UserError(f"config.data.crop={c.data.crop}: LPIPS of {network} needs {lpips.SMALLEST[network]} or more")
     whole = c.data.shrink if c.data.input == "upscaled" else c.scale  # validation pictures are cut to its multiples
     if c.validation.every and c.validation.crop and c.validation.crop // whole * whole < 2 * c.scale + 11:
         raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {2 * c.scale + whole + 11}")

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 PIXEL_KINDS = ("mse", "l1", "charbonnier")
 CHANNEL_KINDS = ("mean", "sum")
 ADVERSARIAL_KINDS = ("nonsaturating", "minimax", "lsgan", "hinge", "relativistic", "wgan-gp")
-TERMS = ("pixel", "feature", "adversarial", "tv")
+TERMS = ("pixel", "feature", "lpips", "adversarial", "tv")
 
 Images = Float[Array, "b h w c"]
 Logits = Float[Array, "*b"]
@@ -160,15 +160,16 @@ def generator_terms(
     config_loss: ConfigDict,
     features: Callable[[Images], Images] | None,
     fake_logits: Callable[[Images], Logits] | None,
+    lpips: Callable[[Images, Images], Float[Array, " b"]] | None = None,
     real_logits: Logits | None = None,
     axis_name: str | None = None,
 ) -> dict[str, Callable[[Images], Scalar]]:
     """The generator's terms as functions of sr, not yet weighted, by name in TERMS; one of weight zero is not there.
 
     hr, sr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale,
-    channels}, adversarial.{kind, weight} and tv.{weight}. features: phi, images to features.
-    fake_logits: D as a function of sr. real_logits: D's of hr, for the relativistic loss; axis_name: see there.
-    Raises ValueError if a term with a weight lacks its function.
+    channels}, lpips.weight, adversarial.{kind, weight} and tv.weight. features: phi, images to features.
+    lpips: the distances of two batches. fake_logits: D as a function of sr. real_logits: D's of hr, for the
+    relativistic loss; axis_name: see there. Raises ValueError if a term with a weight lacks its function.
     """
     pixel, feature, adversarial = config_loss.pixel, config_loss.feature, config_loss.adversarial
     terms: dict[str, Callable[[Images], Scalar]] = {}
@@ -179,6 +180,10 @@ def generator_terms(
             raise ValueError("loss.feature.weight is not zero, but there is no feature network")
         phi_hr = jax.lax.stop_gradient(features(hr))  # not as one batch with SR: only SR's needs a backward pass
         terms["feature"] = lambda sr: feature_loss(features(sr), phi_hr, scale=feature.scale, channels=feature.channels)
+    if config_loss.lpips.weight:
+        if lpips is None:
+            raise ValueError("loss.lpips.weight is not zero, but there is no LPIPS")
+        terms["lpips"] = lambda sr: jnp.mean(lpips(sr, jax.lax.stop_gradient(hr)))
     if adversarial.weight:
         if fake_logits is None:
             raise ValueError("loss.adversarial.weight is not zero, but there is no discriminator")

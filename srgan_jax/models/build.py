@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.discriminator import Discriminator
+from srgan_jax.models.lpips import LPIPS
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.patchgan import PatchGAN
 from srgan_jax.models.pix2pix import ResNet, UNet
@@ -73,18 +74,24 @@ def build_discriminator(config: ConfigDict, *, axis_name: str | None = None) -> 
     return network(dtype=_dtype(config), axis_name=axis_name, **fields)
 
 
-def build_features(config: ConfigDict) -> VGG | None:
-    """The phi of `config.loss.feature`, None at weight zero; errors as in build_generator."""
-    feature = config.loss.feature
-    if not feature.weight:
-        return None
-    return VGG(
-        network=feature.network,
-        layer=feature.layer,
-        after_relu=feature.after_relu,
-        origin=feature.origin,
-        dtype=_dtype(config),
-    )
+def build_features(config: ConfigDict) -> dict[str, nn.Module]:
+    """The fixed networks of the loss's terms: phi for "feature", LPIPS for "lpips"; none for a weight of zero.
+
+    Errors as in build_generator.
+    """
+    networks: dict[str, nn.Module] = {}
+    feature, lpips = config.loss.feature, config.loss.lpips
+    if feature.weight:
+        networks["feature"] = VGG(
+            network=feature.network,
+            layer=feature.layer,
+            after_relu=feature.after_relu,
+            origin=feature.origin,
+            dtype=_dtype(config),
+        )
+    if lpips.weight:
+        networks["lpips"] = LPIPS(lpips.network, dtype=_dtype(config))
+    return networks
 
 
 def _choose(choices: Mapping[str, T], field: str, name: str) -> T:

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from srgan_jax.models.layers import check_choice
-from srgan_jax.models.vgg import DEPTHS, WIDTHS
+from srgan_jax.models.vgg import DEPTHS, WIDTHS, FrozenConv
+from srgan_jax.ops.pool import max_pool
 
 
 class Layer(NamedTuple):
@@ -45,36 +47,50 @@ class LPIPS(nn.Module):
 
     network: "alex", torchvision's AlexNet, or "vgg", its VGG16. Parameters are {kernel, bias} of each convolution and
     head1 to head5, the non-negative weights of the channels. Constants are those of PyPI's lpips 0.1.4.
-    float32 in full precision on any device, so that figures do not depend on it.
+    dtype: of the convolutions, for a loss; None is float32 in full precision on any device, so that figures do not
+    depend on it. A batch that needs no gradient costs none.
     Raises ValueError for an unknown network, batches that differ in shape, or pictures smaller than SMALLEST.
     """
 
     network: str = "alex"
+    dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         check_choice("network", self.network, tuple(TRUNKS))
         super().__post_init__()
 
-    @nn.compact
     def __call__(self, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Float[Array, " b"]:
         if a.shape != b.shape:
             raise ValueError(f"the batches differ in shape: {a.shape} and {b.shape}")
         smallest = SMALLEST[self.network]
         if min(a.shape[1:3]) < smallest:
             raise ValueError(f"LPIPS of {self.network} needs pictures of {smallest}x{smallest} pixels or more")
-        x = jnp.concatenate([a, b]).astype(jnp.float32)
-        x = (x - jnp.array([-0.030, -0.088, -0.188])) / jnp.array([0.458, 0.448, 0.450])
-        distances: list[jax.Array] = []
+        distances = [
+            jnp.mean(jnp.sum((first - second) ** 2 * head, axis=-1), axis=(1, 2))
+            for (first, head), (second, _) in zip(self.features(a), self.features(b), strict=True)
+        ]
+        return jnp.sum(jnp.stack(distances), axis=0)
+
+    @nn.compact
+    def features(self, images: Float[Array, "b h w 3"]) -> list[tuple[Float[Array, "b H W c"], Float[Array, " c"]]]:
+        """What is compared, of each measured layer, with the weights of its channels; float32."""
+        x = (images.astype(jnp.float32) - jnp.array([-0.030, -0.088, -0.188])) / jnp.array([0.458, 0.448, 0.450])
+        compared: list[tuple[jax.Array, jax.Array]] = []
+        channels = 3
         for name, width, kernel, stride, padding, pool, measured in TRUNKS[self.network]:
             if pool:
-                x = nn.max_pool(x, (pool, pool), strides=(2, 2))
-            x = nn.Conv(width, (kernel, kernel), stride, padding, precision="highest", name=name)(x)
-            x = nn.relu(x)
+                x = max_pool(x) if pool == 2 else nn.max_pool(x, (pool, pool), strides=(2, 2))
+            if self.dtype is not None and kernel == 3:
+                x = FrozenConv((3, 3, channels, width), self.dtype, name=name)(x)
+            else:
+                precision = "highest" if self.dtype is None else None
+                size = (kernel, kernel)
+                x = nn.Conv(width, size, stride, padding, dtype=self.dtype, precision=precision, name=name)(x)
+            x, channels = nn.relu(x), width
             if measured:
-                head = self.param(f"head{len(distances) + 1}", nn.initializers.constant(1 / width), (width,))
-                first, second = jnp.split(unit_length(x), 2)
-                distances.append(jnp.mean(jnp.sum((first - second) ** 2 * head, axis=-1), axis=(1, 2)))
-        return jnp.sum(jnp.stack(distances), axis=0)
+                head = self.param(f"head{len(compared) + 1}", nn.initializers.constant(1 / width), (width,))
+                compared.append((unit_length(x.astype(jnp.float32)), head))
+        return compared
 
 
 def unit_length(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

@@ -59,8 +59,8 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
     feature = config.loss.feature
     if not feature.weight:
         raise UserError("config.loss.feature.weight=0: there is no content loss to calibrate")
-    own = build_features(config)
-    assert own is not None
+    own = build_features(config)["feature"]
+    assert isinstance(own, VGG)
     own_params = feature_params(config)
     paper = VGG(network="vgg19", layer="2.2" if feature.layer < "3" else "5.4", origin="caffe")
     paper_params = load_vgg(reference, network="vgg19", layer=paper.layer, origin="caffe", field="--reference")

@@ -39,7 +39,7 @@ class Run:
     layout: parallel.Layout
     feed: Feed
     facts: dict[str, str]
-    vgg_params: Any
+    feature_params: Any
     validation: Validation | None
     checkpoints: Checkpoints
     watchdog: guards.Watchdog
@@ -55,8 +55,8 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     start.refuse_workdir(workdir)
     layout = parallel.make_layout(config)
     source = make_source(config.data)
-    vgg_params = start.load_features(config)
-    facts = {"photographs": source.fingerprint, "feature weights": digest(vgg_params)}
+    feature_params = start.load_features(config)
+    facts = {"photographs": source.fingerprint, "feature weights": digest(feature_params.get("feature", {}))}
     resumed = has_checkpoint(workdir)
     parallel.agree({"config": start.digest(config), "checkpoints": str(resumed), **facts})
     validation = Validation(config) if config.validation.every and parallel.is_lead() else None
@@ -66,7 +66,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     feed = make_feed(config, source, layout.own_places())
     parallel.agree({"pipeline": feed.pipeline})
     config = start.with_field(config, "data.pipeline", feed.pipeline)
-    vgg_params = layout.enter(layout.replicate(vgg_params))
+    feature_params = layout.enter(layout.replicate(feature_params))
 
     with ExitStack() as stack:
         stop = stack.enter_context(guards.stop_signals())
@@ -75,7 +75,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         watchdog = stack.enter_context(guards.Watchdog(config.guard.watchdog))
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
         stack.enter_context(guards.together())  # before what is above would wait for processes that are gone
-        run = Run(config, workdir, layout, feed, facts, vgg_params, validation, checkpoints, watchdog, stop)
+        run = Run(config, workdir, layout, feed, facts, feature_params, validation, checkpoints, watchdog, stop)
         rollbacks = 0
         while True:
             try:
@@ -121,7 +121,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
     began = time.monotonic()
     run.watchdog.begin()
     call = layout.jit(call, batched=run.feed.batched)
-    call = parallel.compiled(call, state, run.vgg_params, batch, flags[0])
+    call = parallel.compiled(call, state, run.feature_params, batch, flags[0])
     log.info("compiled in %.1f s", time.monotonic() - began)
     upscale = make_upscale(build_generator(config))
 
@@ -140,7 +140,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
 
         unread, stopping = None, False
         for step in range(first + config.steps_per_call, config.steps + 1, config.steps_per_call):
-            state, figures = call(state, run.vgg_params, batch, flags[bool(run.stop)])
+            state, figures = call(state, run.feature_params, batch, flags[bool(run.stop)])
             with progress.waiting():  # the call runs meanwhile
                 batch = next(fed)
             if unread:  # the last call's figures are fetched while this call runs

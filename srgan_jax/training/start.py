@@ -25,6 +25,7 @@ from srgan_jax.provenance import digest_tree
 from srgan_jax.training.parallel import Layout, agree
 from srgan_jax.training.state import GanState, create_state, make_state
 from srgan_jax.training.trained import load_config, load_generator
+from srgan_jax.weights.lpips_file import find_lpips, load_lpips
 from srgan_jax.weights.vgg_file import feature_params
 
 log = logging.getLogger(__name__)
@@ -58,20 +59,23 @@ def lock(workdir: Path) -> Iterator[None]:
 
 
 def load_features(config: ConfigDict) -> Any:
-    """Parameters of the feature network, {} without one.
+    """Parameters of the networks that build_features gives, by the same names.
 
     Raises:
-      UserError: the weights are not there, or the term's weight was chosen for others.
+      UserError: weights are not there, or the content loss' weight was chosen for others.
     """
-    feature = config.loss.feature
+    feature, lpips, params = config.loss.feature, config.loss.lpips, {}
+    if lpips.weight:
+        field = "config.loss.lpips.network"
+        params["lpips"] = load_lpips(find_lpips(lpips.network, field), field).params
     if not feature.weight:
-        return {}
+        return params
     if feature.weights != "random" and feature.weight_for != feature.origin:
         raise UserError(
             f"config.loss.feature.weight={feature.weight}: was chosen for weights of {feature.weight_for}, not "
             f"{feature.origin}: set the one that `srgan calibrate` proposes, and weight_for to {feature.origin}"
         )
-    return feature_params(config)
+    return params | {"feature": feature_params(config)}
 
 
 def refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:

@@ -1,9 +1,10 @@
 """The whole update: discriminator, generator, averages. Pure, and ignorant of devices but for the axis of means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,7 +13,6 @@ from ml_collections import ConfigDict
 
 from srgan_jax import losses
 from srgan_jax.data import prepare
-from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
 from srgan_jax.ops.color import colour_drift
 from srgan_jax.training.pool import through
@@ -85,8 +85,11 @@ def discriminator_gradient(
     return after, (grads, {"d/loss": loss} | {f"d/{name}": value for name, value in verdict.items()})
 
 
-def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = None) -> Update:
+def make_update(config: ConfigDict, features: Mapping[str, nn.Module], axis_name: str | None = None) -> Update:
     """update(state, feature_params, batch, key) -> (state, metrics).
+
+    features: the fixed networks of the loss's terms, as build_features gives them; feature_params: their parameters by
+    the same names.
 
     batch["hr"]: uint8[k, b, crop, crop, c], k = D's updates per generator update, each on its own crops; c is 3, or 6
     of pairs, the input before HR.
@@ -143,8 +146,8 @@ def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = Non
             metrics["d/grad_norm"] = optax.tree.norm(grads)
             d = d.apply_gradients(grads=grads, batch_stats=stats)
 
-        def phi(images: Array) -> Array:
-            return vgg.apply({"params": feature_params}, images)  # type: ignore[union-attr, return-value]
+        def fixed(name: str) -> Callable | None:
+            return partial(features[name].apply, {"params": feature_params[name]}) if name in features else None
 
         def logits(crops: Crops, images: Array) -> Array:
             return forward(d, d.params, beside(crops, images))[0]  # type: ignore[arg-type, union-attr]
@@ -156,7 +159,8 @@ def make_update(config: ConfigDict, vgg: VGG | None, axis_name: str | None = Non
             terms = losses.generator_terms(
                 crops.hr,
                 config_loss=config.loss,
-                features=phi if vgg else None,
+                features=fixed("feature"),
+                lpips=fixed("lpips"),
                 fake_logits=partial(logits, crops) if d else None,
                 real_logits=logits(crops, crops.hr) if relativistic else None,
                 axis_name=axis_name,

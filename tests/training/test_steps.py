@@ -191,7 +191,8 @@ def test_feature_loss_trains_the_generator_with_a_frozen_network():
     config, state, update = made(
         tiny.get_config(), loss__pixel__weight=0.0, loss__feature__weight=1.0, loss__feature__layer="1.2"
     )
-    new, metrics = jax.jit(update)(state, random_vgg("vgg19", "1.2", 0), some_batch(config), jax.random.key(0))
+    params = {"feature": random_vgg("vgg19", "1.2", 0)}
+    new, metrics = jax.jit(update)(state, params, some_batch(config), jax.random.key(0))
     assert all(learning(state.g.params, new.g.params))
     assert "g/pixel" not in metrics and new.d is None
 

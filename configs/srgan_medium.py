@@ -1,0 +1,30 @@
+"""The larger SRGAN that is shipped: srresnet_medium, trained on by LPIPS and a discriminator on a CPU.
+
+    python -m srgan_jax train --config=configs/srgan_medium.py --workdir=runs/srgan_medium \
+        --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \
+        --config.init_from=srresnet_medium --config.validation.lpips=alex
+
+LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. Figures, time and the photographs are
+in docs/models/srgan_medium.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import srresnet_medium
+
+
+def get_config() -> ConfigDict:
+    c = srresnet_medium.get_config()
+    c.steps = 3_200
+    c.batch_size = 8
+    c.discriminator.name = "srgan"
+    c.discriminator.features = 32
+    c.discriminator.dense = 256
+    c.loss.lpips.weight = 1.0
+    c.loss.adversarial.kind = "relativistic"
+    c.loss.adversarial.weight = 0.01
+    c.optimizer.learning_rate = 3e-4
+    c.optimizer.warmup = 0
+    c.ema = 0.998
+    c.validation.every = 500
+    return c
