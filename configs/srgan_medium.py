@@ -15,7 +15,7 @@ from configs import srresnet_medium
 
 def get_config() -> ConfigDict:
     c = srresnet_medium.get_config()
-    c.steps = 3_200
+    c.steps = 4_000
     c.batch_size = 8
     c.discriminator.name = "srgan"
     c.discriminator.features = 32
