@@ -178,6 +178,8 @@ GAN = {"discriminator__name": "srgan", "loss__adversarial__weight": 1e-3}
         ("seed", {"seed": 2**32}),
         ("data.split", {"data__split": "."}),
         ("data.crop", {"data__crop": 8, "loss__feature__weight": 1.0}),
+        ("data.crop", {"data__crop": 12, "loss__lpips__weight": 1.0}),
+        ("data.crop", {"data__crop": 24, "loss__lpips__weight": 1.0, "loss__lpips__network": "alex"}),
         ("validation.crop", {"validation__crop": 8}),
         ("validation.images", {"validation__images": 0}),
         ("validation.every", {"validation__every": -5}),

@@ -1,5 +1,7 @@
 """Each term against a hand-made figure, its behaviour at the extremes, and where its gradient goes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ def weights(**nonzero):
         {
             "pixel": {"kind": "mse", "weight": nonzero.get("pixel", 0.0)},
             "feature": {"weight": nonzero.get("feature", 0.0), "scale": 1 / 12.75, "channels": "mean"},
+            "lpips": {"weight": nonzero.get("lpips", 0.0)},
             "adversarial": {"kind": "nonsaturating", "weight": nonzero.get("adversarial", 0.0)},
             "tv": {"weight": nonzero.get("tv", 0.0)},
         }
@@ -220,10 +223,12 @@ def test_term_reaches_the_generator_and_no_frozen_network(variables, name):
     def loss(g_params, d_params, vgg_params):
         sr, _ = GENERATOR.apply({**variables["g"], "params": g_params}, LR, True, mutable=["batch_stats"])
         frozen = jax.lax.stop_gradient(d_params)
+        features = partial(PHI.apply, {"params": vgg_params})
         terms = losses.generator_terms(
             HR,
             config_loss=config_loss,
-            features=lambda x: PHI.apply({"params": vgg_params}, x),
+            features=features,
+            lpips=lambda a, b: jnp.mean((features(a) - features(b)) ** 2, axis=(1, 2, 3)),
             fake_logits=lambda x: DISCRIMINATOR.apply({"params": frozen}, x, True),
         )
         assert list(terms) == [name]
@@ -238,15 +243,19 @@ def test_term_reaches_the_generator_and_no_frozen_network(variables, name):
     assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(to_frozen))
 
 
-def test_no_gradient_reaches_the_real_image_through_its_features(variables):
+@pytest.mark.parametrize("name", ["feature", "lpips"])
+def test_no_gradient_reaches_the_real_image_through_its_features(variables, name):
+    features = partial(PHI.apply, variables["vgg"])
+
     def loss(hr):
         terms = losses.generator_terms(
             hr,
-            config_loss=weights(feature=1.0),
-            features=lambda x: PHI.apply(variables["vgg"], x),
+            config_loss=weights(**{name: 1.0}),
+            features=features,
+            lpips=lambda a, b: jnp.mean((features(a) - features(b)) ** 2, axis=(1, 2, 3)),
             fake_logits=None,
         )
-        return terms["feature"](jnp.zeros_like(hr))
+        return terms[name](jnp.zeros_like(hr))
 
     value, gradient = jax.value_and_grad(loss)(HR)
     assert value > 0 and not jnp.any(gradient)
@@ -262,16 +271,18 @@ def test_feature_term_equals_two_separate_passes(variables):
 
 
 def test_terms_of_weight_zero_are_never_computed():
-    def never(_):
+    def never(*_):
         raise AssertionError("computed")
 
-    terms = losses.generator_terms(HR, config_loss=weights(pixel=1.0), features=never, fake_logits=never)
+    terms = losses.generator_terms(HR, config_loss=weights(pixel=1.0), features=never, lpips=never, fake_logits=never)
     assert list(terms) == ["pixel"]
-    none = losses.generator_terms(HR, config_loss=weights(), features=never, fake_logits=never)
+    none = losses.generator_terms(HR, config_loss=weights(), features=never, lpips=never, fake_logits=never)
     assert none == {} and losses.total({}, {}) == 0
 
 
-@pytest.mark.parametrize(("name", "lacks"), [("feature", "feature network"), ("adversarial", "discriminator")])
+@pytest.mark.parametrize(
+    ("name", "lacks"), [("feature", "feature network"), ("lpips", "LPIPS"), ("adversarial", "discriminator")]
+)
 def test_a_weight_without_its_network_is_refused(name, lacks):
     with pytest.raises(ValueError, match=f"loss.{name}.weight is not zero, but there is no {lacks}"):
         losses.generator_terms(HR, config_loss=weights(**{name: 1.0}), features=None, fake_logits=None)

@@ -44,11 +44,13 @@ def pictures(tmp_path):
         (["init_from=/no/such"], ["config.init_from=/no/such", "not a run"]),
         (["loss.feature.weight=1"], ["config.loss.feature.weights"]),
         (["loss.feature.weight=1", "loss.feature.weights=/no/vgg.npz"], ["config.loss.feature.weights", "/no/vgg.npz"]),
+        (["loss.lpips.weight=1"], ["config.loss.lpips.network=vgg", "not here yet", "`srgan convert lpips`"]),
         (["loss.adversarial.weight=1"], ["config.discriminator.name"]),
         (["validation.path=/no/such"], ["config.validation.path", "/no/such"]),
     ],
 )
-def test_train_refuses(tmp_path, capsys, fields, parts):
+def test_train_refuses(tmp_path, capsys, monkeypatch, fields, parts):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     line = refusal(capsys, command("tiny", tmp_path / "run", *fields))
     assert all(part in line for part in parts), line
     assert not (tmp_path / "run").exists()

@@ -98,6 +98,23 @@ def test_gradient_is_the_originals_and_zero_for_equal_pictures(weights, pairs):
     assert np.abs(gradient[1:]).max() < 1e-6
 
 
+@pytest.mark.parametrize(("dtype", "close", "gradients"), [(jnp.float32, 1e-4, 1e-3), (jnp.bfloat16, 0.03, 0.5)])
+def test_as_a_loss_it_is_the_measure_in_another_form(weights, pairs, dtype, close, gradients):
+    """By the convolutions that training is fast with. In bfloat16 values often land on another side of a kink."""
+    b, a = pairs[1]
+
+    def total(network, params):
+        return jax.jit(jax.value_and_grad(lambda x: jnp.sum(network.apply({"params": params}, x, a))))(b)
+
+    expected, gradient = total(LPIPS(weights.network), weights.params)
+    params = jax.tree.map(lambda x: jnp.asarray(x, dtype), weights.params)
+    loss, as_loss = total(LPIPS(weights.network, dtype=dtype), params)
+    assert loss.dtype == as_loss.dtype == jnp.float32
+    assert loss == pytest.approx(float(expected), rel=close)
+    off = jnp.linalg.norm(jnp.ravel(as_loss - gradient)) / jnp.linalg.norm(jnp.ravel(gradient))
+    assert off < gradients
+
+
 def test_features_that_are_all_zero_have_a_finite_gradient():
     x = jnp.zeros((1, 2, 2, 4)).at[0, 0, 0].set(jnp.array([3.0, 0, 4, 0]))
     np.testing.assert_allclose(unit_length(x)[0, 0], [[0.6, 0, 0.8, 0], [0, 0, 0, 0]], rtol=1e-6)

@@ -15,6 +15,7 @@ from srgan_jax.models import srresnet
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.models.discriminator import Discriminator
 from srgan_jax.models.layers import BatchNorm, Conv, PReLU, icnr
+from srgan_jax.models.lpips import LPIPS
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
@@ -205,14 +206,16 @@ def test_build_follows_the_config():
     generator = build_generator(config, axis_name="data")
     assert generator == SRResNet(scale=2, blocks=3, dtype=jnp.bfloat16, axis_name="data")
     assert build_discriminator(config) is None
-    assert build_features(config) is None
+    assert build_features(config) == {}
 
     config.discriminator.name = "srgan"
     config.discriminator.dense = 8
     config.loss.feature.weight = 1.0
     config.loss.feature.layer = "2.2"
+    config.loss.lpips.weight = 1.0
     assert build_discriminator(config) == Discriminator(dense=8, dtype=jnp.bfloat16)
-    assert build_features(config) == VGG(layer="2.2", dtype=jnp.bfloat16)
+    expected = {"feature": VGG(layer="2.2", dtype=jnp.bfloat16), "lpips": LPIPS("vgg", dtype=jnp.bfloat16)}
+    assert build_features(config) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 from configs import tiny, tiny_gan, tiny_pix2pix
 from srgan_jax import config as configs
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
+from srgan_jax.models.lpips import LPIPS
 from srgan_jax.training import steps
 from srgan_jax.training.call import make_call
 from srgan_jax.training.parallel import make_layout
 from srgan_jax.training.state import create_state, learning_rate
+from srgan_jax.weights.lpips_file import load_lpips
 
 
 def made(config, **fields):
@@ -183,6 +185,19 @@ def test_each_terms_gradient_at_the_generators_output_is_recorded():
     expected = 0.5 * 2 * np.linalg.norm(error) / error.size
     assert float(metrics["g/pixel_grad_norm"]) == pytest.approx(float(expected), rel=1e-4)
     assert {"g/adversarial_grad_norm", "g/tv_grad_norm", "g/colour_drift", "d/accuracy", "d/margin"} <= set(metrics)
+
+
+def test_lpips_trains_the_generator(lpips_files):
+    config, state, update = made(tiny.get_config(), loss__pixel__weight=0.0, loss__lpips__weight=2.0)
+    params = {"lpips": load_lpips(lpips_files["vgg"], "lpips").params}
+    batch, key = some_batch(config), jax.random.key(0)
+    new, metrics = jax.jit(update)(state, params, batch, key)
+    assert all(learning(state.g.params, new.g.params))
+    lr, hr = crops_of(config, batch, key)
+    sr, _ = steps.forward(state.g, state.g.params, lr)
+    expected = float(jnp.mean(LPIPS("vgg").apply({"params": params["lpips"]}, sr, hr)))
+    assert expected > 0.1 and metrics["g/lpips"] == pytest.approx(expected, rel=1e-4)
+    assert metrics["g/loss"] == pytest.approx(2 * expected, rel=1e-4)
 
 
 def test_feature_loss_trains_the_generator_with_a_frozen_network():
