@@ -245,10 +245,10 @@ def course(config: ConfigDict) -> dict[str, Any]:
 def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
     """`field: saved -> new` for every field that a resumed run must not change. Pipeline auto is the saved one.
 
-    A field that the saved config lacks, since it came later, was off, which is 0 or "".
+    A field that the saved config lacks, since it came later, was off, which is 0 or "", or any beside a weight of 0.
     """
     a, b = course(saved), course(new)
-    a = {n: v for n, v in b.items() if not v} | a
+    a = {n: v for n, v in b.items() if not v or b.get(f"{n.rpartition('.')[0]}.weight") == 0} | a
     if b.get("data.pipeline") == "auto":
         b["data.pipeline"] = a.get("data.pipeline")
     return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in sorted(a.keys() | b.keys()) if a.get(n) != b.get(n)]

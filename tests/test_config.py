@@ -277,6 +277,11 @@ def test_a_field_that_a_run_lacks_was_off():
     assert config.difference(old, base.get_config()) == []
     assert config.difference(old, changed(ema=0.9)) == ["ema: None -> 0.9"]
     assert config.difference(base.get_config(), old) == ["ema: 0.0 -> None"]
+    with old.unlocked():
+        del old.loss.lpips
+    assert config.difference(old, base.get_config()) == []
+    on = ["loss.lpips.network: None -> 'vgg'", "loss.lpips.weight: None -> 0.5"]
+    assert config.difference(old, changed(loss__lpips__weight=0.5)) == on
 
 
 def test_json_brings_back_the_same_config():
