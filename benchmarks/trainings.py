@@ -15,6 +15,6 @@ TINY = [
 
 
 def load(kind: str, quick: bool, *overrides: str) -> ConfigDict:
-    """The shipped config of `kind`, on the bundled photographs; its weights for phi are not read."""
-    fields = ["data.source=bundled", "data.pipeline=device", *TINY * quick, *overrides]
+    """The shipped config of `kind`, on the bundled photographs, with random weights for phi."""
+    fields = ["data.source=bundled", "data.pipeline=device", "loss.feature.weights=random", *TINY * quick, *overrides]
     return configs.load(str(CONFIGS / f"{KINDS[kind]}.py"), [f"--config.{field}" for field in fields])

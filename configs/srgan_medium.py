@@ -1,4 +1,4 @@
-"""The larger SRGAN that is shipped: srresnet_medium, trained on by LPIPS and a discriminator on a CPU.
+"""The larger SRGAN that is shipped: srresnet_medium, trained on by L1, LPIPS and a discriminator on a CPU.
 
     python -m srgan_jax train --config=configs/srgan_medium.py --workdir=runs/srgan_medium \
         --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \

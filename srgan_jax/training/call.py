@@ -53,8 +53,8 @@ def make_call(config: ConfigDict, update: Update, crops: Callable, layout: Layou
         return update(state, feature_params, batch, jax.random.fold_in(stream, step))
 
     def call(state: GanState, feature_params: Any, fed: Any, flag: Array) -> tuple[GanState, Metrics]:
-        # cast once in a call: the network would do it in each update
-        feature_params = jax.tree.map(lambda x: x.astype(config.dtype), feature_params)
+        # kernels are cast once in a call: the networks would do it in each update
+        feature_params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim == 4 else x, feature_params)
         if count > 1 and not unrolls():
             state, back = pack_state(state) if packs() else (state, lambda state: state)
             state, history = jax.lax.scan(lambda s, i: one(s, feature_params, fed, i), state, jnp.arange(count))

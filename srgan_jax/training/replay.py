@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from srgan_jax import config as configs
 from srgan_jax.data.feed import make_feed
 from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
@@ -56,6 +57,7 @@ def replay(workdir: Path) -> dict[str, float]:
       UserError: the folder is no run, or one that did not diverge.
     """
     config = load_config(workdir, "--workdir")
+    configs.check(config)  # names a field that a run of an older version lacks
     folder = workdir / FOLDER
     if not (folder / BATCH).is_file() or not has_checkpoint(folder):
         raise UserError(f"--workdir={workdir}: the run did not diverge (no {FOLDER}/{BATCH} in it)")

@@ -15,7 +15,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
@@ -67,7 +66,11 @@ def load_features(config: ConfigDict) -> Any:
     feature, lpips, params = config.loss.feature, config.loss.lpips, {}
     if lpips.weight:
         field = "config.loss.lpips.network"
-        params["lpips"] = load_lpips(find_lpips(lpips.network, field), field).params
+        path = find_lpips(lpips.network, field)
+        weights = load_lpips(path, field)
+        if weights.network != lpips.network:
+            raise UserError(f"{field}={lpips.network}: {path} is of {weights.network}; `srgan convert lpips` again")
+        params["lpips"] = weights.params
     if not feature.weight:
         return params
     if feature.weights != "random" and feature.weight_for != feature.origin:
@@ -147,6 +150,8 @@ def _warm_start(state: GanState, config: ConfigDict, layout: Layout) -> GanState
 
 def describe(config: ConfigDict, state: GanState, workdir: Path) -> None:
     """config.json, which makes the folder a run, and a table of all parameters."""
+    from clu import parameter_overview  # what is compiled alone does without clu
+
     workdir.mkdir(parents=True, exist_ok=True)
     text = ""
     for name, player in (("generator", state.g), ("discriminator", state.d)):

@@ -68,7 +68,7 @@ def test_packed_updates_equal_the_others(monkeypatch, base, fields, mode):
     config, state = made(base, fields | {"optimizer.name": "sgd", "parallel.mode": mode})
     config.steps_per_call = 2
     layout = parallel.make_layout(config)
-    update = steps.make_update(config, None, layout.axis_name)
+    update = steps.make_update(config, {}, layout.axis_name)
     shape = (config.discriminator.updates, config.batch_size, config.data.crop, config.data.crop, 3)
     hr = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
     results = []

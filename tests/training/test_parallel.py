@@ -158,7 +158,7 @@ def updated(devices, hr, **fields):
     config.update_from_flattened_dict(fields)
     layout = parallel.make_layout(config, devices)
     state = start.initial_state(config, layout, resumed=False)
-    update = steps.make_update(config, None, layout.axis_name)
+    update = steps.make_update(config, {}, layout.axis_name)
     call = layout.jit(make_call(config, update, lambda fed, i, step, places: fed, layout), batched=True)
     new, _ = call(state, {}, layout.feed(hr, batched=True), layout.flag(False))
     copies = jax.tree.leaves(new.g.batch_stats)[0].addressable_shards

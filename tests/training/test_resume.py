@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from running import assert_same_bits, command, leaves, logged, run, run_all, spawn, spawn_all, train
+from running import assert_same_bits, command, leaves, logged, refusal, run, run_all, spawn, spawn_all, train
 
 
 @pytest.mark.slow
@@ -31,6 +31,25 @@ def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
     names = leaves(tmp_path / "split")
     averaged = [name for name in names if "ema_params" in name]
     assert averaged and any((names[name] != names[name.replace("ema_params", "params")]).any() for name in averaged)
+
+
+def test_a_run_by_lpips(tmp_path, monkeypatch, capsys, lpips_files):
+    cache = tmp_path / "cache" / "srgan_jax"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    weights = cache / "lpips_vgg.safetensors"
+    weights.symlink_to(lpips_files["vgg"])
+    fields = ("loss.lpips.weight=1.0", "parallel.mode=pmap", "validation.every=0", "log.tensorboard=False")
+    fields += ("log.every=1", "checkpoint.every=1")
+    train("tiny", tmp_path / "straight", *fields, "steps=2")
+    train("tiny", tmp_path / "split", *fields, "steps=1")
+    train("tiny", tmp_path / "split", *fields, "steps=2")
+    assert_same_bits(tmp_path / "straight", tmp_path / "split")
+    assert all(0 < value < 2 for value in logged(tmp_path / "straight", "g/lpips").values())
+    weights.unlink()
+    weights.symlink_to(lpips_files["alex"])
+    line = refusal(capsys, command("tiny", tmp_path / "other", *fields))
+    assert f"config.loss.lpips.network=vgg: {weights} is of alex" in line
 
 
 @pytest.mark.slow
