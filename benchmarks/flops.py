@@ -62,8 +62,8 @@ def peak_flops(side: int = 8192, times: int = 20) -> float:
     a = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16) / side**0.5  # equal numbers may be faster
 
     @jax.jit
-    def chain(x: jax.Array) -> jax.Array:
-        return jax.lax.fori_loop(0, times, lambda _, y: y @ a, x)
+    def chain(a: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, times, lambda _, y: y @ a, a)
 
     chain(a).block_until_ready()
     fastest = float("inf")

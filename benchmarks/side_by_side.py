@@ -112,7 +112,9 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             print(f"{name} left out: {(str(error) or type(error).__name__).splitlines()[0]}", flush=True)
             torch.cuda.empty_cache()  # what it had, others may need
             continue
-        times[name] = max(1, round(TURN / (time.perf_counter() - began))) if rounds > 1 else 1
+        once = time.perf_counter() - began
+        print(f"{name}: {1000 * once / contender.pieces:.4g} ms at first", flush=True)  # all there is if it ends early
+        times[name] = max(1, round(TURN / once)) if rounds > 1 else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
     order = list(times)
     for _ in range(rounds):

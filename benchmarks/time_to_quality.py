@@ -41,6 +41,7 @@ from srgan_jax.training.loop import train
 from srgan_jax.training.saved_step import saved_steps
 from srgan_jax.training.start import load_features
 from srgan_jax.training.trained import load_generator
+from srgan_jax.training.validate import Validation
 from srgan_jax.weights.tensors import read_metadata
 
 MARKS = (31.0, 31.5, 31.8, 32.0, 32.05)  # dB PSNR-Y on Set5; the last is the paper's
@@ -80,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
             planned(second, args.gan_minutes)
         fields = shared(args)
         load_features(load(name, [*fields, *more]))
+        Validation(load("srresnet_mse", fields))
     except UserError as error:  # now, not after the first run
         parser.error(str(error))
     run("srresnet_mse", first, args.budget_minutes, [*fields, "optimizer.learning_rate=4e-4"], args.quick)
@@ -196,9 +198,6 @@ def report(workdir: Path, sets: dict[str, Pairs]) -> None:
     if jax.default_backend() != "cpu":  # which would take an hour for that many products
         share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
     print(f"{speed:.2f} updates/s, {speed * config.batch_size:.0f} images/s{share}")
-    others = evaluate([generator], {"set14": sets["set14"]})[0]["methods"][-1]["sets"]
-    means = {name: found["mean"] for name, found in (measured[-1]["sets"] | others).items()}
-    print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
     for path in export(
         generator.network,
         generator.variables,
@@ -209,6 +208,9 @@ def report(workdir: Path, sets: dict[str, Pairs]) -> None:
         overwrite=True,
     ):
         print(f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}")
+    others = evaluate([generator], {"set14": sets["set14"]})[0]["methods"][-1]["sets"]
+    means = {name: found["mean"] for name, found in (measured[-1]["sets"] | others).items()}
+    print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
 
 
 if __name__ == "__main__":

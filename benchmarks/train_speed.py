@@ -75,8 +75,13 @@ def build(config: ConfigDict) -> Ours:
 
 def batch_of(ours: Ours, step: int) -> tuple[np.ndarray, np.ndarray]:
     """(lr, hr) of an update without flips."""
-    hr = jax.jit(ours.crops)(ours.fed, 0, np.int32(step))[0]
-    lr, hr = prepare(hr, scale=ours.config.scale, data=ours.config.data)
+    config = ours.config
+
+    @jax.jit
+    def cut(fed: Any, step: int) -> tuple[jax.Array, jax.Array]:
+        return prepare(ours.crops(fed, 0, step)[0], scale=config.scale, data=config.data)
+
+    lr, hr = cut(ours.fed, np.int32(step))
     return np.asarray(lr), np.asarray(hr)
 
 
@@ -109,17 +114,17 @@ def contenders(config: ConfigDict, args: argparse.Namespace) -> dict[str, Conten
     """Ours and torch's variants, from equal weights; with --only one side's."""
     ours = build(config)
     lr, hr = batch_of(ours, 0)
-    variants = {} if args.only == "torch" else our_variants()
-    found = {name: our_training(ours, options) for name, options in variants.items()}
+    found = {} if args.only == "torch" else {"ours": our_training(ours, {})}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         found[f"torch, {variant.name}"] = torch_training(theirs(ours, variant, config.dtype), variant, lr, hr)
+    if args.only != "torch":
+        found |= {name: our_training(ours, options) for name, options in more_variants().items()}
     return found
 
 
-def our_variants() -> dict[str, dict[str, str]]:
-    """XLA's options that are tried, beside those of training."""
-    gpu = {"ours, one graph": {"xla_gpu_enable_command_buffer": GRAPH}}
-    return {"ours": {}} | (gpu if jax.default_backend() == "gpu" else {})
+def more_variants() -> dict[str, dict[str, str]]:
+    """XLA's options that are tried beside those of training; last, since they might spoil the device for others."""
+    return {"ours, one graph": {"xla_gpu_enable_command_buffer": GRAPH}} if jax.default_backend() == "gpu" else {}
 
 
 def our_training(ours: Ours, options: dict[str, str]) -> Contender:

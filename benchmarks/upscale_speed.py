@@ -58,17 +58,18 @@ def picture(size: str) -> np.ndarray:
 
 def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> dict[str, Contender]:
     """Ours and torch's variants, from equal weights; with --only one side's."""
-    memory: dict[str, Memory] = {"ours": lambda run: our_memory(config, lr)}
-    calls = {} if args.only == "torch" else {"ours": ours(config)}
+    variables = weights(config)
+    memory: dict[str, Memory] = {"ours": lambda run: our_memory(config, variables, lr)}
+    calls = {} if args.only == "torch" else {"ours": ours(config, variables)}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
-        calls[f"torch, {variant.name}"] = theirs(config, variant)
+        calls[f"torch, {variant.name}"] = theirs(config, variables, variant)
         memory[f"torch, {variant.name}"] = partial(torch_peer.peak_memory, variant)
     return {name: contender(call, lr, memory[name]) for name, call in calls.items()}
 
 
-def our_memory(config: ConfigDict, lr: np.ndarray) -> int | None:
+def our_memory(config: ConfigDict, variables: Any, lr: np.ndarray) -> int | None:
     """Of the picture, of the result, and in between."""
-    sizes = make_program(build_generator(config)).lower(weights(config), lr).compile().memory_analysis()
+    sizes = make_program(build_generator(config)).lower(variables, lr).compile().memory_analysis()
     return None if sizes is None else lr.nbytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
 
 
@@ -80,21 +81,23 @@ def contender(call: Call, lr: np.ndarray, memory: Memory) -> Contender:
     return Contender(run, 1, lambda: memory(lambda: run(1)))
 
 
-def ours(config: ConfigDict) -> Call:
-    upscale, variables = make_upscale(build_generator(config)), jax.device_put(weights(config))
+def ours(config: ConfigDict, variables: Any) -> Call:
+    upscale, variables = make_upscale(build_generator(config)), jax.device_put(variables)
     return lambda lr: upscale(variables, lr)
 
 
-def theirs(config: ConfigDict, variant: torch_peer.Variant) -> Call:
-    upscale = torch_peer.make_upscale(variant, torch_peer.srresnet_from(weights(config)), config.dtype)
+def theirs(config: ConfigDict, variables: Any, variant: torch_peer.Variant) -> Call:
+    upscale = torch_peer.make_upscale(variant, torch_peer.srresnet_from(variables), config.dtype)
     return lambda lr: upscale(torch.from_numpy(lr).to(torch_peer.device())).cpu().numpy()
 
 
 def check(quick: bool) -> str:
     """A line for the output; SystemExit if the two pictures differ by more than a level, or in many values."""
     config, lr = load("SRResNet", quick), picture("40x24")
+    variables = weights(config)
     with full_precision():
-        pictures = [call(lr).astype(int) for call in (ours(config), theirs(config, torch_peer.variants(())[-1]))]
+        calls = ours(config, variables), theirs(config, variables, torch_peer.variants(())[-1])
+        pictures = [call(lr).astype(int) for call in calls]
     difference = np.abs(pictures[0] - pictures[1])
     share, largest = float((difference > 0).mean()), int(difference.max())
     most_levels, most_values = (1, 0.01) if jax.default_backend() == "cpu" else (2, 0.2)

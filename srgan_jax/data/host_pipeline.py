@@ -2,22 +2,27 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from srgan_jax.data.source import Source
 
+if TYPE_CHECKING:  # imported where it is used: the device pipeline does without
+    import grain
+
 
 def batches(
     source: Source, *, seed: int, batch_size: int, crop: int, places: Int[np.ndarray, " b"] | None = None
-) -> grain.MapDataset:
+) -> "grain.MapDataset":
     """Random access to training batches: `batches(...)[n]` is uint8[b, crop, crop, c], a function of (seed, n).
 
     places: which of the batch's crops, by default all; for the others nothing is read. Every photograph is visited once
     per epoch, in an order that each epoch draws anew; so a batch has distinct photographs as long as there are enough.
     """
+    import grain
+
     count = len(source)
     wanted = np.arange(batch_size) if places is None else places
 
@@ -38,8 +43,10 @@ def batches(
     return grain.MapDataset.range(2**62).map(cut)
 
 
-def stream(dataset: grain.MapDataset, *, start: int, group: int, threads: int) -> Iterator[np.ndarray]:
+def stream(dataset: "grain.MapDataset", *, start: int, group: int, threads: int) -> Iterator[np.ndarray]:
     """Groups of `group` consecutive batches, uint8[group, batch, crop, crop, c], from group `start` on, read ahead."""
+    import grain
+
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * threads // group, threads))
     iterator = iter(dataset.batch(group).to_iter_dataset(options))
     iterator.set_state({"next_index": start})
