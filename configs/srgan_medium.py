@@ -3,6 +3,7 @@
     python -m srgan_jax train --config=configs/srgan_medium.py --workdir=runs/srgan_medium \
         --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \
         --config.init_from=srresnet_medium --config.validation.lpips=alex
+    python -m srgan_jax export --checkpoint runs/srgan_medium --which 3500 -o FOLDER --to safetensors
 
 LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. Figures, time and the photographs are
 in docs/models/srgan_medium.md.

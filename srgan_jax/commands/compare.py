@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import BrokenImage
 from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation.compare import enlarge, write_comparison
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("versions", nargs="+", metavar="A", help="pictures; with --input: weights")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the page, an .html file")
     parser.add_argument("-i", "--input", type=Path, metavar="PHOTO", help="enlarged by bicubic and by each of A B ...")
-    parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
+    add_which(parser, "each run")
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     args = parser.parse_args(argv)
 

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from srgan_jax.commands.which import add_which
 from srgan_jax.errors import UserError, printable
 from srgan_jax.models.vgg import ORIGINS
 from srgan_jax.weights.fetch import cache_dir, member, package
@@ -86,7 +87,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     export.add_argument("source", metavar="RUN_OR_FILE")
     export.add_argument("-o", "--output", required=True, type=Path, metavar="FILE")
     export.add_argument("--to", required=True, choices=EXPORTS)
-    export.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
+    add_which(export)
     mixed = kinds.add_parser(
         "interpolate",
         help="a generator between two, a faithful and a sharp one, say",
@@ -98,7 +99,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     mixed.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.safetensors")
     mixed.add_argument("--share", required=True, type=float, help="of the second, from 0 to 1")
     mixed.add_argument("--name", help="what tables call it")
-    mixed.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of runs")
+    add_which(mixed, "runs")
     for kind in (kinds.choices[name] for name in CONVERT if name != "lpips"):
         kind.add_argument("--overwrite", action="store_true", help="replace what is there")
     return parser.parse_args(argv)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import write_png
 from srgan_jax.data.prepare import INPUTS
 from srgan_jax.data.sources import SAMPLES
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
         choices=[name for name in INPUTS if name != "lr"],
         help="image to image: what is made of each picture for a network (default: as it was trained; files: pair)",
     )
-    parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
+    add_which(parser, "each run")
     parser.add_argument(
         "--lpips",
         nargs="*",

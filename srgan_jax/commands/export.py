@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from srgan_jax.commands.which import add_which
 from srgan_jax.errors import UserError, printable
 from srgan_jax.inference.export import SHAPES, export
 from srgan_jax.inference.export_formats import FORMATS
@@ -16,7 +17,7 @@ def main(argv: list[str]) -> int:
         epilog="To the code of other SRGAN projects: srgan convert export.",
     )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run, a .safetensors, a built-in name")
-    parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of the run")
+    add_which(parser)
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--to", required=True, nargs="+", choices=FORMATS, help="onnx needs onnx and onnxruntime")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from srgan_jax.commands.progress import Progress
+from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import BrokenImage, list_images
 from srgan_jax.errors import UserError
 from srgan_jax.inference.enlarge import of_memory
@@ -47,7 +48,7 @@ def arguments(prog: str, description: str | None, example: str) -> argparse.Argu
         help="pictures, folders of them, or patterns such as 'a/*.jpg'",
     )
     add("-o", "--output", required=True, type=Path, help=f"a file ({' '.join(FORMATS)}), or a folder")
-    add("--which", choices=["best", "latest"], default="best", help="checkpoint of a run")
+    add_which(parser)
     add("--suffix", default="", help=f"between name and ending of what is written to a folder, such as {example}")
     add("--ext", default="png", help="ending of what is written to a folder (default png); auto: the picture's own")
     add("--format-options", type=options, default={}, metavar="NAME=VALUE,...", help="such as Q=90 for .jpg")

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import logging
 
+from srgan_jax.commands.which import add_which
 from srgan_jax.errors import UserError
 from srgan_jax.library import load
 from srgan_jax.serving.answer import Limits
@@ -18,7 +19,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--checkpoint", nargs="+", default=[], metavar="RUN", help="runs, weights to offer beside the built-in ones"
     )
-    parser.add_argument("--which", choices=["best", "latest"], default="best", help="checkpoint of each run")
+    add_which(parser, "each run")
     parser.add_argument("--host", default="127.0.0.1", help="who may reach it (default: this machine alone)")
     parser.add_argument("--port", type=int, default=7860, help="0: any that is free")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB", help="of one file (default: 20)")

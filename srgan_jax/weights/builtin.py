@@ -52,6 +52,18 @@ BUILTIN = {
         set5=Figures(31.40, 0.1851),
         set14=Figures(28.10, 0.3033),
     ),
+    "srgan_medium": Builtin(
+        file="srgan_medium_x4.safetensors",
+        sha256="0a0a270fc827a73cd0810118e2c15a5a469ef11007db76e00231df32db374476",
+        commands=(
+            "srgan train --config=configs/srgan_medium.py",
+            "srgan export --checkpoint runs/srgan_medium --which 3500",
+        ),
+        data="121 natural photographs",
+        licence=LICENCE,
+        set5=Figures(28.59, 0.1138),
+        set14=Figures(26.21, 0.1859),
+    ),
     "srgan_small": Builtin(
         file="srgan_small_x4.safetensors",
         sha256="4610c80391d5f69284791911699c861c657aeb17365539b4963fb65d8fd4cc39",

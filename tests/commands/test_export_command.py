@@ -27,9 +27,24 @@ FORMATS = ["stablehlo", "onnx", "safetensors"]
 def run(tmp_path_factory):
     """A finished tiny run, with averaged parameters, which are what is exported."""
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    fields = ["steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False", "ema=0.9"]
+    fields = ["steps=2", "checkpoint.every=1", "validation.every=0", "log.tensorboard=False", "ema=0.9"]
     train("tiny", workdir, *fields)
     return workdir
+
+
+def test_which_checkpoint(tmp_path, capsys, run):
+    digests = []
+    for which, step in (("1", "1"), ("2", "2"), ("latest", "2")):
+        command = ["export", "--checkpoint", str(run), "-o", f"{tmp_path}/{which}", "--to", "safetensors"]
+        assert main([*command, "--which", which]) == 0
+        written = load_generator(tmp_path / which / "generator.safetensors", field="").variables
+        digests.append(digest_tree(written))
+        assert digests[-1] == digest_tree(load_generator(run, field="", which=step).variables)
+    assert digests[0] != digests[1]
+    assert "no checkpoint of step 7; there are 2, 1" in refusal(capsys, [*command, "--which", "7"])
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--which", "newest"])
+    assert "'newest' is neither best nor latest nor a step's number" in capsys.readouterr().err
 
 
 def test_a_run_becomes_files_and_a_readme(tmp_path, capsys, run):
