@@ -46,6 +46,9 @@ def make_call(config: ConfigDict, update: Update, crops: Callable, layout: Layou
     count = config.steps_per_call
     update = guarded(update)
 
+    def cast(path: Any, x: Array) -> Array:
+        return x.astype(config.dtype) if path[-1].key in ("kernel", "bias") else x  # LPIPS has weights of its sum, too
+
     def one(state: GanState, feature_params: Any, fed: Any, i: int | Array) -> tuple[GanState, Metrics]:
         step, places = state.g.step, layout.places()
         batch = {"hr": layout.divide(crops(fed, i, step, places)), "position": places}
@@ -53,8 +56,8 @@ def make_call(config: ConfigDict, update: Update, crops: Callable, layout: Layou
         return update(state, feature_params, batch, jax.random.fold_in(stream, step))
 
     def call(state: GanState, feature_params: Any, fed: Any, flag: Array) -> tuple[GanState, Metrics]:
-        # kernels are cast once in a call: the networks would do it in each update
-        feature_params = jax.tree.map(lambda x: x.astype(config.dtype) if x.ndim == 4 else x, feature_params)
+        # convolutions are cast once in a call: the networks would do it in each update
+        feature_params = jax.tree.map_with_path(cast, feature_params)
         if count > 1 and not unrolls():
             state, back = pack_state(state) if packs() else (state, lambda state: state)
             state, history = jax.lax.scan(lambda s, i: one(s, feature_params, fed, i), state, jnp.arange(count))

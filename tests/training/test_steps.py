@@ -200,6 +200,21 @@ def test_lpips_trains_the_generator(lpips_files):
     assert metrics["g/loss"] == pytest.approx(2 * expected, rel=1e-4)
 
 
+def test_fixed_networks_are_cast_once_in_a_call_but_for_the_heads_of_lpips():
+    config, state, _ = made(tiny.get_config(), dtype="bfloat16")
+    conv = {"kernel": jnp.zeros((3, 3, 3, 4)), "bias": jnp.zeros(4)}
+    params, seen = {"feature": {"block1_conv1": conv}, "lpips": {"conv1": conv, "head1": jnp.zeros(4)}}, []
+
+    def update(state, feature_params, batch, key):
+        seen.append(jax.tree.map(lambda x: str(x.dtype), feature_params))
+        return state, {"g/loss": jnp.zeros(())}
+
+    call = make_call(config, update, lambda fed, i, step, places: fed, make_layout(config))
+    jax.eval_shape(call, state, params, some_batch(config)["hr"], jnp.zeros(1, jnp.int32))
+    cast = dict.fromkeys(conv, "bfloat16")
+    assert seen == [{"feature": {"block1_conv1": cast}, "lpips": {"conv1": cast, "head1": "float32"}}]
+
+
 def test_feature_loss_trains_the_generator_with_a_frozen_network():
     from srgan_jax.weights.vgg_file import random_vgg
 
