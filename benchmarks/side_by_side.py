@@ -101,6 +101,7 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
     warm = WARM if rounds > 1 and jax.default_backend() == "cpu" else 3
     times: dict[str, int] = {}
     for name, contender in contenders.items():
+        asked = time.perf_counter()
         try:
             for _ in range(warm - 1):
                 contender.run(1)
@@ -113,7 +114,9 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
             torch.cuda.empty_cache()  # what it had, others may need
             continue
         once = time.perf_counter() - began
-        print(f"{name}: {1000 * once / contender.pieces:.4g} ms at first", flush=True)  # all there is if it ends early
+        ready = began - asked  # compiled and warm
+        # all there is if it ends early
+        print(f"{name}: {1000 * once / contender.pieces:.4g} ms at first, after {ready:.0f} s", flush=True)
         times[name] = max(1, round(TURN / once)) if rounds > 1 else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
     order = list(times)

@@ -1,13 +1,13 @@
 """How soon training reaches the paper's figures on Set5; leaves the trained generators behind.
 
     python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 12] [--gan-minutes 8]
-        [--vgg FILE] [--batch 64] [--workdir runs/time_to_quality] [--quick]
+        [--vgg FILE | --lpips] [--batch 64] [--crop 96] [--workdir runs/time_to_quality] [--quick]
 
 The paper's SRResNet by mean squared error, then SRGAN from it. With --vgg, weights for the content loss, that is
-configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16; its name is that of the weights, too. What is free
-is how they are trained: the batch, warm-up and cosine, averaged parameters, bfloat16. A short run measures the speed,
-from which the number of updates follows that the budget holds; the schedule ends there. Stopped and given again,
-it goes on where it was.
+configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16, with --lpips configs/srgan_lpips.py; its name is
+that of the weights, too. What is free is how they are trained: the batch, SRResNet's crop, warm-up and cosine, averaged
+parameters, bfloat16. A short run measures the speed, from which the number of updates follows that the budget holds;
+the schedule ends there. Stopped and given again, it goes on where it was; a report once made is printed again.
 
 The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out. At the
 end each checkpoint is measured on Set5: seconds are those of the updates before it, without compiling, saving,
@@ -59,9 +59,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with set5 and set14")
     parser.add_argument("--budget-minutes", type=float, default=12, help="of SRResNet's updates")
     parser.add_argument("--gan-minutes", type=float, default=8, help="of SRGAN's; 0: none")
-    parser.add_argument("--vgg", help="weights for the content loss; without, pixel and adversarial loss alone")
+    content = parser.add_mutually_exclusive_group()
+    content.add_argument("--vgg", help="weights for the content loss; without, pixel and adversarial loss alone")
+    content.add_argument("--lpips", action="store_true", help="LPIPS for the content loss, after `srgan convert lpips`")
     parser.add_argument("--layer", help="of VGG, instead of the config's")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--crop", type=int, default=96, help="side of SRResNet's crops; SRGAN's are 96")
     parser.add_argument("--workdir", type=Path, default=Path("runs/time_to_quality"))
     parser.add_argument("--quick", action="store_true", help="networks and updates so small that nothing is learnt")
     args = parser.parse_args(argv)
@@ -81,10 +84,11 @@ def main(argv: list[str] | None = None) -> int:
             planned(second, args.gan_minutes)
         fields = shared(args)
         load_features(load(name, [*fields, *more]))
-        Validation(load("srresnet_mse", fields))
+        mse = [*fields, *([] if args.quick else crops(args.crop)), "optimizer.learning_rate=4e-4"]
+        Validation(load("srresnet_mse", mse))
     except UserError as error:  # now, not after the first run
         parser.error(str(error))
-    run("srresnet_mse", first, args.budget_minutes, [*fields, "optimizer.learning_rate=4e-4"], args.quick)
+    run("srresnet_mse", first, args.budget_minutes, mse, args.quick)
     report(first, sets)
     if args.gan_minutes:
         run(name, second, args.gan_minutes, [*fields, *more, f"init_from={first}"], args.quick)
@@ -95,11 +99,18 @@ def main(argv: list[str] | None = None) -> int:
 def second_run(args: argparse.Namespace) -> tuple[str, list[str]]:
     """Its config, by what the file says that it holds, and fields."""
     fields = ["optimizer.learning_rate=2e-4"]
+    if args.lpips:
+        return "srgan_lpips", fields
     if not args.vgg:
         return "srgan_mse", fields
     fields += [f"loss.feature.weights={args.vgg}"] + [f"loss.feature.layer={args.layer}"] * bool(args.layer)
     stated = read_metadata(Path(args.vgg), "--vgg") if args.vgg.endswith(".safetensors") else {}
     return "srgan_vgg53" if stated.get("network") == "vgg16" else "srgan_vgg54", fields
+
+
+def crops(side: int) -> list[str]:
+    """Tiles of the stored photographs leave a crop room to move."""
+    return [f"data.crop={side}", f"data.tile={max(256, 4 * side)}"]
 
 
 def shared(args: argparse.Namespace) -> list[str]:
@@ -172,6 +183,17 @@ def lines(workdir: Path) -> list[dict[str, float]]:
 
 
 def report(workdir: Path, sets: dict[str, Pairs]) -> None:
+    """Prints what `measured` says, once made."""
+    path = workdir.with_name(f"{workdir.name}_report.txt")
+    if not path.exists():
+        text = measured(workdir, sets)
+        partial = path.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(path)
+    print(path.read_text(), flush=True)
+
+
+def measured(workdir: Path, sets: dict[str, Pairs]) -> str:
     """Set5 by seconds, the marks that were reached, both sets at the end; the last generator as a file."""
     seconds, total, before = {}, 0.0, 0
     for line in lines(workdir):
@@ -179,38 +201,36 @@ def report(workdir: Path, sets: dict[str, Pairs]) -> None:
             total += (line["step"] - before) / line["step_per_s"]
             before, seconds[int(line["step"])] = int(line["step"]), total
     steps = sorted(step for step in saved_steps(workdir / "checkpoints") if step in seconds)
-    rows, psnr = [], {}
     generators = [load_generator(workdir, field="--workdir", which=str(step)) for step in steps]
-    measured = evaluate(generators, {"set5": sets["set5"]})[0]["methods"][1:]
-    for step, method in zip(steps, measured, strict=True):
-        psnr[step] = method["sets"]["set5"]["mean"]["psnr_y"]
-        rows.append([step, f"{seconds[step]:.0f}", f"{psnr[step]:.2f}"])
-    print(f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}\n")
-    print(table("updates | s | PSNR-Y on Set5", rows))
-    for mark in MARKS:
-        reached = [seconds[step] for step in steps if psnr[step] >= mark]
-        print(f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached"))
-    generator = generators[-1]
-    config = generator.config
-    speed = steps[-1] / seconds[steps[-1]]
-    flops = speed * config.batch_size * update_flops(config)
-    share = ""
-    if jax.default_backend() != "cpu":  # which would take an hour for that many products
-        share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
-    print(f"{speed:.2f} updates/s, {speed * config.batch_size:.0f} images/s{share}")
-    for path in export(
-        generator.network,
-        generator.variables,
-        config,
-        generator.name,
+    last = generators[-1]
+    said = [f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}\n"]
+    files = export(
+        last.network,
+        last.variables,
+        last.config,
+        last.name,
         output=workdir.with_name(f"{workdir.name}_weights"),
         formats=["safetensors"],
         overwrite=True,
-    ):
-        print(f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}")
-    others = evaluate([generator], {"set14": sets["set14"]})[0]["methods"][-1]["sets"]
-    means = {name: found["mean"] for name, found in (measured[-1]["sets"] | others).items()}
-    print("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
+    )
+    methods = evaluate(generators, {"set5": sets["set5"]})[0]["methods"][1:]
+    psnr = [method["sets"]["set5"]["mean"]["psnr_y"] for method in methods]
+    rows = [[step, f"{seconds[step]:.0f}", f"{value:.2f}"] for step, value in zip(steps, psnr, strict=True)]
+    said.append(table("updates | s | PSNR-Y on Set5", rows))
+    for mark in MARKS:
+        reached = [seconds[step] for step, value in zip(steps, psnr, strict=True) if value >= mark]
+        said.append(f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached"))
+    speed = steps[-1] / seconds[steps[-1]]
+    flops = speed * last.config.batch_size * update_flops(last.config)
+    share = ""
+    if jax.default_backend() != "cpu":  # which would take an hour for that many products
+        share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
+    said.append(f"{speed:.2f} updates/s, {speed * last.config.batch_size:.0f} images/s{share}")
+    said += [f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}" for path in files]
+    others = evaluate([last], {"set14": sets["set14"]})[0]["methods"][-1]["sets"]
+    means = {name: found["mean"] for name, found in (methods[-1]["sets"] | others).items()}
+    said.append("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
+    return "\n".join(said)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Updates of SRResNet-MSE and SRGAN-VGG54 against PyTorch.
 
-    python -m benchmarks.train_speed [--batch 16 64 256] [--dtype bfloat16] [--rounds 7] [--quick]
+    python -m benchmarks.train_speed [--batch 16 64 256] [--dtype bfloat16] [--rounds 7] [--profile DIR] [--quick]
 
 Ours is the program that training compiles, the cutting of crops, flips and bicubic in it; torch is handed finished
 batches that lie on the device. VGG's weights are random: only its shape costs time. Memory is what an update needs
@@ -11,6 +11,7 @@ must have equal losses. torch uses one device: hide further ones.
 import argparse
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import torch_peer
 from benchmarks.flops import peak_flops, update_flops
+from benchmarks.kernels import profile
 from benchmarks.side_by_side import (
     Contender,
     arguments,
@@ -44,8 +46,6 @@ from srgan_jax.training.start import load_features
 from srgan_jax.training.state import create_state
 from srgan_jax.training.steps import make_update
 
-# XLA's own choice, and two more: with them the updates of a call are one CUDA graph
-GRAPH = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
 HEAD = "update | batch | by | ms | images/s | ratio to torch's best | TFLOP/s | of peak | memory, MB"
 
 
@@ -123,8 +123,9 @@ def contenders(config: ConfigDict, args: argparse.Namespace) -> dict[str, Conten
 
 
 def more_variants() -> dict[str, dict[str, str]]:
-    """XLA's options that are tried beside those of training; last, since they might spoil the device for others."""
-    return {"ours, one graph": {"xla_gpu_enable_command_buffer": GRAPH}} if jax.default_backend() == "gpu" else {}
+    """XLA's options that are tried beside those of training."""
+    options = {parallel.GRAPH_FLAG: parallel.GRAPH.removesuffix(",CONVOLUTION,WHILE")}  # XLA's own choice
+    return {"ours, many graphs": options} if jax.default_backend() == "gpu" else {}
 
 
 def our_training(ours: Ours, options: dict[str, str]) -> Contender:
@@ -175,6 +176,12 @@ def measure(kind: str, config: ConfigDict, args: argparse.Namespace, peak: float
             + [megabytes(found[name].memory())]
         )
         print(*rows[-1], sep="  ", flush=True)
+    for name in [name for name in seconds if args.profile and name.startswith("ours")]:
+        folder = args.profile / f"{kind}_{config.batch_size}_{name.replace(', ', '_').replace(' ', '_')}"
+        print(
+            f"\n{kind}, {config.batch_size}, {name}\n\n{profile(found[name].run, found[name].pieces, folder)}\n",
+            flush=True,
+        )
     return rows
 
 
@@ -184,6 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", nargs="+", type=int, help="default 16 64 256 on an accelerator, 4 16 on a CPU")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default bfloat16 on an accelerator")
     parser.add_argument("--updates", type=int, help="in one call of ours; default 20 on an accelerator, 1 on a CPU")
+    parser.add_argument("--profile", type=Path, help="folder for traces; prints where the time of ours goes")
     torch_peer.add_compile(parser)
     args = parser.parse_args(argv)
     start(args)

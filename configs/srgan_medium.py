@@ -11,7 +11,7 @@ in docs/models/srgan_medium.md.
 
 from ml_collections import ConfigDict
 
-from configs import srresnet_medium
+from configs import srgan_lpips, srresnet_medium
 
 
 def get_config() -> ConfigDict:
@@ -21,9 +21,7 @@ def get_config() -> ConfigDict:
     c.discriminator.name = "srgan"
     c.discriminator.features = 32
     c.discriminator.dense = 256
-    c.loss.lpips.weight = 1.0
-    c.loss.adversarial.kind = "relativistic"
-    c.loss.adversarial.weight = 0.01
+    srgan_lpips.losses(c)
     c.optimizer.learning_rate = 3e-4
     c.optimizer.warmup = 0
     c.ema = 0.998

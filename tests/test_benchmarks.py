@@ -25,6 +25,24 @@ def table_of(capsys, cells: int) -> tuple[str, list[list[str]]]:
     return text, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_where_the_time_goes(capsys, tmp_path):
+    assert train_speed.main(["--quick", "--only", "ours", "--kind", "SRResNet", "--profile", f"{tmp_path}"]) == 0
+    text = capsys.readouterr().out
+    (head,) = re.findall(r"^SRResNet, 2, ours\n\n\| kernel \|.*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    rows = [cells(line) for line in head.splitlines()]
+    assert any("convolution" in row[0] for row in rows) and all(float(row[1]) > 0 < float(row[2]) for row in rows)
+    assert sum(float(row[3].removesuffix(" %")) for row in rows) == pytest.approx(100, abs=20)
+    count, busy, span, share = map(
+        float, re.search(r"(\d+) kernels .*works (\d+) us of (\d+) \((\d+) %\)", text).groups()
+    )
+    assert count > 50 and 0 < busy <= span and share == pytest.approx(100 * busy / span, abs=2)
+    assert list(tmp_path.rglob("SRResNet_2_ours/**/*.xplane.pb"))
+
+
 @pytest.mark.slow
 def test_train_speed(capsys):
     assert train_speed.main(["--quick"]) == 0
@@ -148,19 +166,19 @@ def test_who_has_not_enough_memory_is_left_out(capsys):
         "torch, eager": torch.cuda.OutOfMemoryError("CUDA out of memory."),
         "numpy": MemoryError(),
         "torch, compile": ValueError(),
-        "ours, one graph": RuntimeError("INTERNAL: not captured"),
+        "ours, many graphs": RuntimeError("INTERNAL: not captured"),
     }
     contenders = {name: failing(error) for name, error in errors.items()} | {"torch, b": Contender(lambda times: None)}
     seconds = interleave(contenders, 1)
     assert list(seconds) == ["torch, b"] and cpu_speed.cells(seconds)[0] == cpu_speed.cells({})[2] == "-"
     *said, one = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"torch, b: \S+ ms at first", one)
+    assert re.fullmatch(r"torch, b: \S+ ms at first, after 0 s", one)
     assert said[0] == "ours left out: RESOURCE_EXHAUSTED: Out of memory while trying"
     assert said[1:] == [
         "torch, eager left out: CUDA out of memory.",
         "numpy left out: MemoryError",
         "torch, compile left out: ValueError",
-        "ours, one graph left out: INTERNAL: not captured",
+        "ours, many graphs left out: INTERNAL: not captured",
     ]
     with pytest.raises(ValueError, match="wrong"):
         interleave({"ours": failing(ValueError("wrong"))}, 1)
@@ -199,13 +217,13 @@ def test_ratio_is_to_the_fastest():
     seconds = {"ours": 3.0, "torch, a": 2.0, "torch, b": 4.0}
     assert ratio(seconds, "ours") == "1.50" and ratio(seconds, "torch, a") == "-"
     assert ratio({"ours": 3.0}, "ours") == "-"
-    assert ratio(seconds | {"ours, one graph": 1.0}, "ours, one graph") == "0.50"
+    assert ratio(seconds | {"ours, many graphs": 1.0}, "ours, many graphs") == "0.50"
 
 
 def test_graphs_are_tried_on_gpus_alone(monkeypatch):
     assert not train_speed.more_variants()
     monkeypatch.setattr(train_speed.jax, "default_backend", lambda: "gpu")
-    assert list(train_speed.more_variants()) == ["ours, one graph"]
+    assert list(train_speed.more_variants()) == ["ours, many graphs"]
 
 
 @pytest.mark.parametrize(("modes", "names"), [(None, []), (["default"], ["compile default"])])

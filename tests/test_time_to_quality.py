@@ -79,8 +79,9 @@ def test_a_stopped_run_is_not_reported_and_goes_on(arguments, tmp_path, capsys):
 def test_the_second_run_follows_what_the_file_holds(tmp_path):
     write_safetensors(tmp_path / "vgg.safetensors", {}, {"network": "vgg19"})
     given = [None, "random", "weights/vgg19.npz", f"{tmp_path}/vgg.safetensors"]
-    configs = [time_to_quality.second_run(Namespace(vgg=vgg, layer=None))[0] for vgg in given]
+    configs = [time_to_quality.second_run(Namespace(vgg=vgg, lpips=False, layer=None))[0] for vgg in given]
     assert configs == ["srgan_mse"] + 3 * ["srgan_vgg54"]
+    assert time_to_quality.second_run(Namespace(vgg=None, lpips=True, layer=None))[0] == "srgan_lpips"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from srgan_jax.errors import UserError
 from srgan_jax.ops.conv import compiler_options
 
 AXIS = "data"
+# What of a program a GPU does as CUDA graphs: XLA's own choice, and the last two. With these the updates of a call are
+# one graph; without them the host launches hundreds of pieces for each (benchmarks/RESULTS.md).
+GRAPH = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
+GRAPH_FLAG = "xla_gpu_enable_command_buffer"
 HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for dead, and the others end
 
 
@@ -182,8 +187,13 @@ class Layout:
             in_shardings=tuple(NamedSharding(self.mesh, spec) for spec in arguments),
             out_shardings=tuple(NamedSharding(self.mesh, spec) for spec in results),
             donate_argnums=0,
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options() | self.graph(),
         )
+
+    def graph(self) -> dict[str, str]:
+        """XLA's option for one GPU, where XLA_FLAGS does not say otherwise; with several it is not tried yet."""
+        alone = jax.default_backend() == "gpu" and self.mesh.size == 1
+        return {GRAPH_FLAG: GRAPH} if alone and GRAPH_FLAG not in os.environ.get("XLA_FLAGS", "") else {}
 
 
 def compiled(call: Any, *arguments: Any) -> Callable:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from unittest import mock
 
 import jax
 import numpy as np
@@ -214,6 +215,18 @@ def test_devices_of_several_slices_are_one_mesh(monkeypatch):
     monkeypatch.setattr(parallel, "slice_of", lambda device: next(slices))
     mesh = parallel.make_layout(config).mesh
     assert mesh.axis_names == whole.axis_names and mesh.axis_types == whole.axis_types and mesh.size == 2
+
+
+def test_one_gpu_alone_has_a_graph_unless_told_otherwise(monkeypatch):
+    layout = parallel.make_layout(tiny.get_config())
+    assert layout.graph() == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "WHILE" in layout.graph()[parallel.GRAPH_FLAG]
+    monkeypatch.setenv("XLA_FLAGS", f"--{parallel.GRAPH_FLAG}=")
+    assert layout.graph() == {}
+    monkeypatch.delenv("XLA_FLAGS")
+    two = mock.Mock(size=2)
+    assert parallel.Layout(two, "jit", 16).graph() == {}
 
 
 def test_statistics_of_replicas_need_a_mode_that_has_them():
