@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 from running import ROOT
+
+from srgan_jax import memory
 
 CODE = """
 import resource, sys
@@ -37,3 +40,16 @@ def test_kept_memory_is_not_asked_for_again():
     print(f"{given_back} page faults where memory is given back, {kept} where it is kept")
     assert int(given_back) > 2**26 / 4096 / 2 and int(kept) < int(given_back) / 20
     assert faults("kept", MALLOC_ARENA_MAX="8")[0] == "False"  # whoever has settings of their own keeps them
+
+
+def test_where_there_may_be_an_accelerator_malloc_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "ctypes", mock.Mock(CDLL=mock.Mock(side_effect=RuntimeError("it is asked"))))
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    (tmp_path / "jax_plugins").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    assert memory.keep_memory() is False
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    with pytest.raises(RuntimeError, match="it is asked"):
+        memory.keep_memory()
