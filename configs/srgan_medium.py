@@ -1,8 +1,8 @@
-"""The larger SRGAN that is shipped: srresnet_medium, trained on by L1, LPIPS and a discriminator on a CPU.
+"""The larger SRGAN that is shipped: the first stage of srresnet_medium, trained on by L1, LPIPS and a discriminator.
 
     python -m srgan_jax train --config=configs/srgan_medium.py --workdir=runs/srgan_medium \
         --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \
-        --config.init_from=srresnet_medium --config.validation.lpips=alex
+        --config.init_from=runs/srresnet_medium_first --config.validation.lpips=alex
     python -m srgan_jax export --checkpoint runs/srgan_medium --which 3500 -o FOLDER --to safetensors
 
 LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. Figures, time and the photographs are
