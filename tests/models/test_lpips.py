@@ -104,8 +104,9 @@ def test_as_a_loss_it_is_the_measure_in_another_form(weights, pairs, dtype, clos
     b, a = pairs[1]
 
     def total(network, params):
-        # not constants of the program, which XLA would work on while it compiles
-        return jax.jit(jax.value_and_grad(lambda x, params: jnp.sum(network.apply({"params": params}, x, a))))(b, params)
+        # params are no constants of the program, which XLA would work on while it compiles
+        loss = jax.value_and_grad(lambda x, params: jnp.sum(network.apply({"params": params}, x, a)))
+        return jax.jit(loss)(b, params)
 
     expected, gradient = total(LPIPS(weights.network), weights.params)
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), weights.params)
