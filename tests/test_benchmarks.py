@@ -17,23 +17,23 @@ from benchmarks.flops import generator_flops, update_flops
 from benchmarks.side_by_side import Contender, check_equal, interleave, ratio
 
 
+def row_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def table_of(capsys, cells: int) -> tuple[str, list[list[str]]]:
     """(what stands before the table, its rows)."""
     text = capsys.readouterr().out
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {cells + 1}, text
-    return text, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    return text, [row_of(line) for line in lines[2:]]
 
 
 def test_where_the_time_goes(capsys, tmp_path):
     assert train_speed.main(["--quick", "--only", "ours", "--kind", "SRResNet", "--profile", f"{tmp_path}"]) == 0
     text = capsys.readouterr().out
     (head,) = re.findall(r"^SRResNet, 2, ours\n\n\| kernel \|.*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
-    rows = [cells(line) for line in head.splitlines()]
+    rows = [row_of(line) for line in head.splitlines()]
     assert any("convolution" in row[0] for row in rows) and all(float(row[1]) > 0 < float(row[2]) for row in rows)
     assert sum(float(row[3].removesuffix(" %")) for row in rows) == pytest.approx(100, abs=20)
     count, busy, span, share = map(
