@@ -7,7 +7,10 @@ import errno
 import os
 import socket
 import struct
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from itertools import chain
 from pathlib import Path
@@ -20,8 +23,9 @@ class Board:
     """Opened at `step`: events of later steps, written by a run that was then killed, count no more."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        from tensorboardX import record_writer, summary  # a second to import
-        from tensorboardX.proto import event_pb2, summary_pb2
+        with _torch_unseen():
+            from tensorboardX import record_writer, summary
+            from tensorboardX.proto import event_pb2, summary_pb2
 
         self.event, self.whole = event_pb2.Event, summary_pb2.Summary
         self.summary, self.checksum = summary, record_writer.masked_crc32c
@@ -54,3 +58,16 @@ def append(file: FileIO, data: bytes) -> None:
     if (written := file.write(data)) < len(data):
         file.truncate(file.tell() - written)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _torch_unseen() -> Iterator[None]:
+    """tensorboardX imports torch where that is installed, which takes seconds, and needs it for nothing done here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # now importing it is an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +26,19 @@ def test_lines_that_a_crash_left_damaged_are_taken_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([good[0], b"\xff\xfe\0", b"[1]", b"7", b'{"st', good[1], b""]))
     Writer(tmp_path, step=2, tensorboard=False).close()
     assert (tmp_path / "metrics.jsonl").read_bytes().splitlines() == good
+
+
+def test_the_board_does_not_import_torch_and_others_can(tmp_path):
+    script = f"""
+import sys
+from pathlib import Path
+from srgan_jax.training.board import Board
+Board(Path({str(tmp_path)!r}), 0).close()
+assert "tensorboardX" in sys.modules and "torch" not in sys.modules
+import torch
+Board(Path({str(tmp_path)!r}), 0).close()
+assert sys.modules["torch"] is torch"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def winning_lines(progress, caplog, accuracies):
