@@ -62,7 +62,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     validation = Validation(config) if config.validation.every and parallel.is_lead() else None
     if resumed:
         config = start.refuse_changes(config, workdir)
-    state = start.initial_state(config, layout, resumed)
+    states = [start.initial_state(config, layout, resumed)]  # taken out below: pmap has copies, which is enough
     feed = make_feed(config, source, layout.own_places())
     parallel.agree({"pipeline": feed.pipeline})
     config = start.with_field(config, "data.pipeline", feed.pipeline)
@@ -79,13 +79,13 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         rollbacks = 0
         while True:
             try:
-                return _updates(run, state, rollbacks)
+                return _updates(run, states.pop(), rollbacks)
             except guards.Diverged as error:
                 if error.rollbacks >= config.guard.rollbacks:
                     raise keep_batch(run.config, source, error, workdir) from error
                 rollbacks = error.rollbacks + 1
             checkpoints.wait()  # for one that the next line would miss
-            state = start.initial_state(config, layout, has_checkpoint(workdir))
+            states.append(start.initial_state(config, layout, has_checkpoint(workdir)))
 
 
 def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:

@@ -20,6 +20,14 @@ def run(tmp_path_factory):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """One without dropout."""
+    workdir = tmp_path_factory.mktemp("runs") / "plain"
+    train("tiny_pix2pix", workdir, "generator.dropout=0.0", "steps=6", "checkpoint.every=6", "validation.every=0")
+    return workdir
+
+
 def translated(run, source, target, *options):
     assert main(["translate", "-i", str(source), "-o", str(target), "--checkpoint", str(run), *options]) == 0
     with Image.open(target) as picture:
@@ -93,16 +101,14 @@ def test_a_folder_with_a_broken_picture(run, tmp_path, capsys):
             "--checkpoint=srresnet_small: enlarges pictures; use srgan up",
         ),
         (["translate", "--checkpoint", "no/run"], "--checkpoint=no/run: not a run"),
-        (["translate", "--checkpoint", "RUN", "--noise", "3"], "--noise=3: the network was trained without dropout"),
-        (["upscale", "--checkpoint", "RUN"], "plain: the network is one from image to image, which enlarges nothing"),
+        (["translate", "--checkpoint", "PLAIN", "--noise", "3"], "--noise=3: the network was trained without dropout"),
+        (["upscale", "--checkpoint", "PLAIN"], "plain: the network is one from image to image, which enlarges nothing"),
     ],
 )
-def test_refusals(arguments, message, run, tmp_path, capsys):
-    plain = tmp_path / "plain"
-    train("tiny_pix2pix", plain, "generator.dropout=0.0", "steps=6", "checkpoint.every=6", "validation.every=0")
+def test_refusals(arguments, message, plain, tmp_path, capsys):
     capsys.readouterr()
     Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(tmp_path / "in.png")
-    arguments = [str(plain) if each == "RUN" else each for each in arguments]
+    arguments = [str(plain) if each == "PLAIN" else each for each in arguments]
     assert main([*arguments, "-i", f"{tmp_path}/in.png", "-o", f"{tmp_path}/out.png"]) == 2
     err = capsys.readouterr().err
     assert message in err and len(err.splitlines()) == 1 and not (tmp_path / "out.png").exists()

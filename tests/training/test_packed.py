@@ -53,15 +53,18 @@ def test_a_player_has_few_arrays_while_packed(fields):
     assert_equal(back(small), state)
 
 
-@pytest.mark.parametrize("mode", ["jit", "shard_map", "pmap"])
+WGAN_GP = {"loss.adversarial.kind": "wgan-gp", "discriminator.norm": "none", "parallel.accumulate": 2}
+
+
 @pytest.mark.parametrize(
-    "base, fields",
+    "base, fields, mode",
     [
-        (tiny_gan, {"ema": 0.5, "discriminator.updates": 2}),
-        (tiny_gan, {"loss.adversarial.kind": "wgan-gp", "discriminator.norm": "none", "parallel.accumulate": 2}),
-        (tiny_pix2pix, {"discriminator.pool": 3}),
+        *((tiny_gan, {"ema": 0.5, "discriminator.updates": 2}, mode) for mode in ("jit", "shard_map", "pmap")),
+        (tiny_gan, WGAN_GP, "shard_map"),
+        (tiny_pix2pix, {"discriminator.pool": 3}, "jit"),
+        (tiny_pix2pix, {"discriminator.pool": 3}, "pmap"),
     ],
-    ids=["gan", "wgan-gp", "pix2pix"],
+    ids=["gan-jit", "gan-shard_map", "gan-pmap", "wgan-gp-shard_map", "pix2pix-jit", "pix2pix-pmap"],
 )
 def test_packed_updates_equal_the_others(monkeypatch, base, fields, mode):
     """On SGD: Adam makes whole steps of what is rounding."""

@@ -206,6 +206,26 @@ def test_copies_for_pmap_lie_on_the_devices():
     assert isinstance(entered, jax.Array) and entered.shape == (1, 3)  # numpy's would be sent with every call
 
 
+def test_a_state_is_in_memory_once_under_pmap(tmp_path, monkeypatch):
+    """With the copy per device nothing is left of what it was made from."""
+    shares, compiled = [], parallel.compiled
+
+    def counting(call, *arguments):
+        made = compiled(call, *arguments)
+
+        def counted(state, *rest):
+            size = sum(x.nbytes for x in jax.tree.leaves(state))
+            shares.append((sum(x.nbytes for x in jax.live_arrays()) - before) / size)
+            return made(state, *rest)
+
+        return counted
+
+    monkeypatch.setattr(parallel, "compiled", counting)
+    before = sum(x.nbytes for x in jax.live_arrays())
+    train("tiny", tmp_path / "run", *SGD, "steps=3", "parallel.mode=pmap", "data.pipeline=host")
+    assert len(shares) == 3 and all(1 <= share < 1.5 for share in shares), shares
+
+
 def test_devices_of_several_slices_are_one_mesh(monkeypatch):
     config = tiny.get_config()
     whole = parallel.make_layout(config).mesh
