@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     c.batch_size = 16  # crops per update over all devices together
     c.steps_per_call = 1  # updates compiled into one call; more spares the host on an accelerator
     c.dtype = "float32"  # of the networks' arithmetic: float32 | bfloat16; parameters and losses stay float32
-    c.init_from = ""  # a run whose generator this one starts from (SRGAN starts from SRResNet)
+    c.init_from = ""  # whose generator this starts from (SRGAN: SRResNet's): a run, a .safetensors or a built-in name
 
     c.data = ConfigDict()
     c.data.source = "bundled"  # bundled | folder | tfds

@@ -1,6 +1,6 @@
 """The small SRResNet that is shipped: 8 blocks of 32 features over a bicubic enlargement, trained on a CPU.
 
-python -m srgan_jax train --config=configs/srresnet_small.py --workdir=runs/srresnet_small \
+python -m srgan_jax train --config=configs/srresnet_small.py --workdir=runs/srresnet_small_first \
     --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS
 
 54 min on 2 cores that did other work besides. What is shipped was trained on from there; the command, figures, and

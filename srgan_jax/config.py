@@ -61,9 +61,8 @@ POSITIVE = (
 ).split()
 NOT_NEGATIVE = (
     "seed data.cache_mb data.resize data.jitter discriminator.pool "
-    "optimizer.warmup validation.every validation.crop loss.pixel.weight loss.feature.weight loss.lpips.weight "
-    "loss.adversarial.weight loss.adversarial.gradient_penalty loss.tv.weight guard.rollbacks guard.watchdog"
-).split()
+    "optimizer.warmup validation.every validation.crop loss.adversarial.gradient_penalty guard.rollbacks guard.watchdog"
+).split() + [f"loss.{name}.weight" for name in losses.TERMS]
 FRACTIONS = ("optimizer.b1", "optimizer.b2", "ema", "generator.dropout")  # in [0, 1)
 
 
@@ -100,10 +99,10 @@ def load(path: str, overrides: list[str]) -> ConfigDict:
 
 
 def _parse(path: str, overrides: list[str]) -> ConfigDict:
-    for file in (path, __file__):  # a config starts from another, or from one of ours, by `from configs import base`
-        root = str(Path(file).resolve().parent.parent)
-        if root not in sys.path:
-            sys.path.append(root)
+    # a config starts from another, or from one of ours, by `from configs import base`
+    for folder in (Path(path).resolve().parent.parent, Path(__file__).resolve().parent.parent, Path.cwd()):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
     values = flags.FlagValues()
     argv = ["srgan", f"--config={path}", *overrides]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)

@@ -126,6 +126,19 @@ def test_a_file_anywhere_starts_from_one_of_ours(tmp_path):
     assert subprocess.run(argv, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout == "7\n"
 
 
+def test_it_starts_from_what_lies_where_the_command_is_given(tmp_path):
+    """As where the package is installed without configs/."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "wide.py").write_text("from configs import tiny as _tiny\nget_config = _tiny.get_config")
+    path = tmp_path / "elsewhere" / "mine" / "own.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("from theirs.wide import get_config")
+    code = "import sys; from srgan_jax import config; print(config.load(sys.argv[1], []).steps)"
+    argv = [sys.executable, "-P", "-c", code, str(path)]
+    assert subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, text=True).stdout == "10\n"
+    assert subprocess.run(argv, cwd=tmp_path / "elsewhere", capture_output=True).returncode != 0
+
+
 def test_a_config_that_lacks_a_field(tmp_path):
     path = tmp_path / "bare.py"
     path.write_text("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()")

@@ -60,10 +60,12 @@ Entries = dict[str, Place | str]  # by mark; a str says why the photograph canno
 def with_store(source: Source, data: ConfigDict) -> Source:
     """The source as `config.data.store` wants it read: from a store, which is brought up to date first, or as it is.
 
+    As it is, too, where it has no marks, by which a store knows photographs.
+
     Raises:
       UserError: the store that is asked for cannot be written. The default one is done without, and that is said.
     """
-    if data.source == "bundled" or data.store == "none":
+    if data.source == "bundled" or data.store == "none" or not source.marks:
         return source
     origin = data.name if data.source == "tfds" else str(Path(data.path).resolve())
     folder = Path(data.store or default_folder(origin))
