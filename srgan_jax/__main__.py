@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     ours = logging.getLogger("srgan_jax")
     ours.setLevel(logging.INFO)
     ours.handlers, ours.propagate = [logging.StreamHandler()], False
+    ours.handlers[0].setFormatter(OneLine())
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every save, and in tracebacks of what is caught
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # likewise
     sys.unraisablehook = without_echoes
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     if name == "train":  # nothing else needs the same block again and again
         keep_memory()
     try:
+        refuse_empty(rest)
         code: int = importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
         sys.stdout.flush()
         return code
@@ -86,6 +88,24 @@ def main(argv: list[str] | None = None) -> int:
             said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
     print(f"srgan {name}: {printable(said)}", file=sys.stderr)
     return 2
+
+
+def refuse_empty(arguments: list[str]) -> None:
+    """Path("") is the folder one is in, which nobody means who gives a variable that is not set."""
+    option = "an argument"
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        option = name if argument.startswith("-") else option
+        empty = not argument or (argument.startswith("--") and equals and not value)
+        if empty and not option.startswith(("--config.", "--suffix")):
+            raise UserError(f"{option}: is empty; was a variable not set?")
+
+
+class OneLine(logging.Formatter):
+    """A message may name a file that somebody else has named."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def reader_gone() -> bool:

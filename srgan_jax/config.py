@@ -145,8 +145,9 @@ def check(config: ConfigDict) -> None:
     if c.loss.lpips.weight and c.data.crop < lpips.SMALLEST[network]:
         raise UserError(f"config.data.crop={c.data.crop}: LPIPS of {network} needs {lpips.SMALLEST[network]} or more")
     whole = c.data.shrink if c.data.input == "upscaled" else c.scale  # validation pictures are cut to its multiples
-    if c.validation.every and c.validation.crop and c.validation.crop // whole * whole < 2 * c.scale + 11:
-        raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {2 * c.scale + whole + 11}")
+    least = -(-(2 * c.scale + 11) // whole) * whole
+    if c.validation.every and 0 < c.validation.crop < least:
+        raise UserError(f"config.validation.crop={c.validation.crop}: must be 0 or at least {least}")
     check_translation(c)
     if c.data.crop % c.scale:
         raise UserError(f"config.data.crop={c.data.crop}: must be a multiple of config.scale={c.scale}")

@@ -42,10 +42,10 @@ class Model(NamedTuple):
     config: ConfigDict
 
 
-def load(weights: str | Path | None = None, which: str = "best", field: str = "weights") -> Model:
+def load(weights: str | Path | None = None, which: str | int = "best", field: str = "weights") -> Model:
     """The generator of a run (its folder), of a .safetensors file, or of the built-in list by name; None: its default.
 
-    which: "best" or "latest" checkpoint of a run. field: what messages call the argument.
+    which: "best" or "latest" checkpoint of a run, or a step that is kept. field: what messages call the argument.
 
     Raises:
       UserError: there is no such thing, or it is damaged.

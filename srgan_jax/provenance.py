@@ -1,6 +1,7 @@
 """What made a figure or a checkpoint: code version and content hashes."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,7 +40,7 @@ def digest_files(paths: Iterable[Path]) -> str:
     """sha256 over names and contents, in the order given."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        total.update(os.fsencode(path.name) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 

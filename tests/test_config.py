@@ -193,7 +193,7 @@ GAN = {"discriminator__name": "srgan", "loss__adversarial__weight": 1e-3}
         ("data.crop", {"data__crop": 8, "loss__feature__weight": 1.0}),
         ("data.crop", {"data__crop": 12, "loss__lpips__weight": 1.0}),
         ("data.crop", {"data__crop": 24, "loss__lpips__weight": 1.0, "loss__lpips__network": "alex"}),
-        ("validation.crop", {"validation__crop": 8}),
+        ("validation.crop", {"validation__crop": 19}),
         ("validation.images", {"validation__images": 0}),
         ("validation.every", {"validation__every": -5}),
         ("optimizer.warmup", {"optimizer__warmup": -5}),
@@ -217,6 +217,7 @@ def test_check_refuses_what_cannot_work_together(field, fields):
         GAN | {"loss__adversarial__kind": "wgan-gp", "discriminator__norm": "none"},
         {"data__tile": 64},  # of no account to the host pipeline
         {"validation__every": 0},
+        {"validation__crop": 20},
         {"steps_per_call": 100},
         {"loss__feature__layer": "3.4"},
         {"ema": 0.999},

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from running import train
 from small_weights import small_weights
 
 import srgan_jax
@@ -92,6 +93,20 @@ def test_what_cannot_be_enlarged(model, image, options, part):
 def test_weights_that_are_not_there():
     with pytest.raises(UserError, match="weights=no-such"):
         srgan_jax.load("no-such")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    train("tiny", workdir, "steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
+    return workdir
+
+
+@pytest.mark.parametrize("which", ["newest", "-1", 7])
+def test_checkpoints_that_are_not_there(run, which):
+    with pytest.raises(UserError, match=f"which={which}: give best|no checkpoint of step {which}; there are 2"):
+        srgan_jax.load(run, which)
+    assert srgan_jax.load(run, 2).name == srgan_jax.load(run, "latest").name
 
 
 def test_the_package_names_what_it_has():

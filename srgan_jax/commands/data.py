@@ -9,7 +9,7 @@ from srgan_jax.data.images import BrokenImage, list_images, read_image
 from srgan_jax.data.source import too_small
 from srgan_jax.data.sources import folder_source
 from srgan_jax.data.store import default_folder, prepare
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 
 
 def main(argv: list[str]) -> int:
@@ -33,13 +33,13 @@ def _prepare(folder: Path, output: Path | None, crop: int) -> int:
     broken = {name: entries[mark] for name, mark in zip(source.names, source.marks, strict=True)}
     broken = {name: fault for name, fault in broken.items() if isinstance(fault, str)}
     for name, fault in broken.items():
-        print(f"{folder / name}: broken: {fault}")
-    print(f"{len(source) - len(broken)} photographs ready in {store}, {len(broken)} broken")
+        print(printable(f"{folder / name}: broken: {fault}"))
+    print(printable(f"{len(source) - len(broken)} photographs ready in {store}, {len(broken)} broken"))
     if len(broken) == len(source):
         raise UserError(f"{folder}: none of the {len(source)} images can be decoded")
     fields = f"--config.data.source=folder --config.data.path={shlex.quote(str(folder))}"
     fields += f" --config.data.store={shlex.quote(str(store))}" if output else ""
-    print(f"train with {fields}")
+    print(printable(f"train with {fields}"))
     return 0
 
 
@@ -63,7 +63,7 @@ def _check(folder: Path, crop: int) -> int:
         for path, (kind, reason) in zip(paths, pool.map(fault, paths), strict=True):
             count[kind] += 1
             if reason:
-                print(f"{path}: {reason if kind == 'too small' else f'broken: {reason}'}")
+                print(printable(f"{path}: {reason if kind == 'too small' else f'broken: {reason}'}"))
     print(", ".join(f"{number} {kind}" for kind, number in count.items()))
     if not count["usable"]:
         raise UserError(f"{folder}: none of the {len(paths)} images is usable for crops of {crop}")

@@ -12,7 +12,7 @@ from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import write_png
 from srgan_jax.data.prepare import INPUTS
 from srgan_jax.data.sources import SAMPLES
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import evaluate, strip
 from srgan_jax.evaluation.fid import Fid, make_fid
@@ -95,11 +95,11 @@ def main(argv: list[str]) -> int:
         partial = args.json.with_name(f"{args.json.name}.partial")
         partial.write_text(json.dumps(result, indent=2) + "\n")
         partial.replace(args.json)
-        print(f"figures with provenance: {args.json}")
+        print(printable(f"figures with provenance: {args.json}"))
     if args.picture:
         first = next(iter(sets))
         write_png(args.picture, strip(sets[first], outputs[first]))
-        print(f"LR | {' | '.join(names)} | HR: {args.picture}")
+        print(printable(f"LR | {' | '.join(names)} | HR: {args.picture}"))
     return 0
 
 

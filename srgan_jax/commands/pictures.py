@@ -181,8 +181,10 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> tuple[dict[P
         if len(sources) > 1:
             raise UserError(f"-o: {output} is one file for {len(sources)} pictures; give a folder")
         return {next(iter(sources)): output}, {}
-    if output.suffix and not output.is_dir():
-        raise UserError(f"-o: {output}: pictures are written as {', '.join(FORMATS)}; give such a name, or a folder")
+    if output.suffix and not output.is_dir() and len(sources) == 1:
+        raise UserError(
+            f"-o: {output}: pictures are written as {', '.join(FORMATS)}; give such a name, or a folder that is there"
+        )
     if output.exists() and not output.is_dir():
         raise UserError(f"-o: {output} is a file; give a folder")
     if ext != "auto" and f".{ext.lstrip('.')}" not in FORMATS:

@@ -51,7 +51,10 @@ def folder_of_pairs(
 def folder_source(
     folder: str | Path, min_side: int, field_name: str, cache_mb: int = 0, crop_field: str = "config.data.crop"
 ) -> Source:
-    """The usable images below a folder; the others are reported by name. Both fields are named in messages."""
+    """The usable images below a folder; the others are reported by name. Both fields are named in messages.
+
+    crop_field: the one that asks for `min_side`, "" if none does.
+    """
     root = Path(folder)
     if not str(folder) or not root.is_dir():
         raise UserError(f"{field_name}={str(folder)!r}: no such folder")
@@ -70,7 +73,8 @@ def folder_source(
         except BrokenImage as error:
             skipped.append((path, str(error)))
     if not usable:
-        raise UserError(f"{crop_field}={min_side}: larger than every image in {folder} (largest short side: {largest})")
+        wanted = f"{crop_field}={min_side}:" if crop_field else f"{field_name}={folder}: {min_side}, the least side, is"
+        raise UserError(f"{wanted} larger than every image in {folder} (largest short side: {largest})")
     for path, reason in skipped:
         log.warning("skipped %s: %s", path, reason)
     names = [path.relative_to(root).as_posix() for path in usable]

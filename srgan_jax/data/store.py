@@ -80,7 +80,7 @@ def with_store(source: Source, data: ConfigDict) -> Source:
 
 def default_folder(origin: str) -> Path:
     """Below the cache; `origin` is a folder's real path, or the name of a data set."""
-    return cache_dir() / "photographs" / f"{Path(origin).name}-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
+    return cache_dir() / "photographs" / f"{Path(origin).name}-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:16]}"
 
 
 def mapped(source: Source, folder: Path, entries: Entries) -> Source:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import Result
 from srgan_jax.evaluation.fid import ENOUGH
@@ -42,6 +42,7 @@ def table(result: Result, *, each: bool = False, against_paper: bool = False) ->
             row = [name, f"mean of {len(images)}", method["name"], *cells(mean(method, name), columns)]
             scale = result["data"][name]["scale"]
             rows.append(row + (differences(name, method, scale) if against_paper else []))
+    rows = [[printable(cell) for cell in row] for row in rows]
     wide = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(head))]
     pads = [str.ljust] * 3 + [str.rjust] * (len(head) - 3)
     lines = ["  ".join(pad(cell, w) for pad, cell, w in zip(pads, row, wide, strict=False)).rstrip() for row in rows]
@@ -109,11 +110,17 @@ def merge(results: Sequence[tuple[str, Result]]) -> Result:
     """One result of several, each with the name it has in messages; the control row is taken once.
 
     Raises:
-      UserError: a figure was measured by another convention, a set of one name is other data, a name stands twice.
+      UserError: a figure was measured by another convention, a set of one name is other data or has its pictures under
+        other names, a name stands twice.
     """
     first_name, first = results[0]
     merged = {**first, "convention": dict(first["convention"]), "data": dict(first["data"])}
     methods = {method["name"]: {**method, "sets": dict(method["sets"])} for method in first["methods"]}
+    pictures: dict[str, Any] = {}
+    for name, result in results:
+        for key, measured in (each for method in result["methods"] for each in method["sets"].items()):
+            if pictures.setdefault(key, measured["images"].keys()) != measured["images"].keys():
+                raise UserError(f"{name}: {key} has its pictures under other names than in {first_name}; measure again")
     for name, result in results[1:]:
         for key, value in result["convention"].items():
             if merged["convention"].setdefault(key, value) != value:

@@ -48,16 +48,16 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
         raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
 
 
-def load_generator(run: str | Path, *, field: str, which: str = "best") -> Generator:
+def load_generator(run: str | Path, *, field: str, which: str | int = "best") -> Generator:
     """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
 
     `run` may also be a generator's .safetensors file, or the name of built-in weights; their step is 0. `which` may be
     a step's number too. `field` names the argument in messages.
 
     Raises:
-      UserError: the folder is no run, has no checkpoint yet, or the checkpoint or file is damaged.
+      UserError: the folder is no run, has no checkpoint yet or not that one, or the checkpoint or file is damaged.
     """
-    run = located(run)
+    run, which = located(run), str(which)
     if is_generator_file(run):
         config, name = read_config(Path(run), field)
         return Generator(build_generator(config), read_variables(Path(run), config, field), config, 0, Path(run), name)
@@ -66,6 +66,8 @@ def load_generator(run: str | Path, *, field: str, which: str = "best") -> Gener
     steps = saved_steps(folder)
     if not steps:
         raise UserError(f"{field}={run}: the run has no checkpoint yet")
+    if not (which in ("best", "latest") or which.isdecimal()):
+        raise UserError(f"which={which}: give best, latest or the number of a saved step")
     if which.isdecimal() and int(which) not in steps:
         raise UserError(f"{field}={run}: no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
     candidates = {"best": steps, "latest": steps[:1]}.get(which) or [int(which)]

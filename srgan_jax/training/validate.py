@@ -36,7 +36,8 @@ class Validation:
                 raise UserError(f"{field}='': validation needs pairs too; name a folder, or set validation.every=0")
             source = folder_of_pairs(folder, v.target, side, config.data, field, "config.validation.target")
         else:
-            source = folder_source(folder, side, field, crop_field="config.validation.crop")
+            crop_field = "config.validation.crop" if side == v.crop else ""
+            source = folder_source(folder, side, field, crop_field=crop_field)
         self.scale = config.scale
         photographs = list(islice(source.usable(), v.images))
         if not photographs:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,10 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
         (["upscale", "-i", "PICTURES/small.png", "-o", "x.gif", "--checkpoint", "RUN"], ["-o", "x.gif", ".png"]),
         (["upscale", "-i", "PICTURES", "-o", "x", "--checkpoint", "/no/run"], ["--checkpoint=/no/run"]),
         (["data", "check", "/no/such"], ["/no/such", "no such folder"]),
+        (["data", "check", ""], ["an argument: is empty"]),
+        (["upscale", "-i", "PICTURES", "", "-o", "x"], ["-i: is empty"]),
+        (["upscale", "-i", "PICTURES", "-o", "", "--suffix", ""], ["-o: is empty"]),
+        (["train", "--config=tiny.py", "--workdir="], ["--workdir: is empty"]),
         (["data", "check", "PICTURES"], ["PICTURES", "none of the 1 images is usable for crops of 96"]),
     ],
 )
@@ -207,6 +212,45 @@ def test_other_commands_refuse(capsys, run, pictures, arguments, parts):
 
     line = refusal(capsys, [real(argument) for argument in arguments])
     assert all(real(part) in line for part in parts), line
+
+
+def test_validation_on_pictures_that_are_too_small_names_the_folder(tmp_path, capsys):
+    small = tmp_path / "small"
+    small.mkdir()
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(small / "a.png")
+    for crop, said in (
+        (0, f"config.validation.path={small}: 32, the least side, is"),
+        (48, "config.validation.crop=48:"),
+    ):
+        fields = f"validation.path={small}", f"validation.crop={crop}"
+        assert f"{said} larger than every image" in refusal(capsys, command("tiny", tmp_path / "run", *fields))
+
+
+STRICT = {"PYTHONIOENCODING": "utf-8:strict"}  # as under a locale of UTF-8
+
+
+def test_names_that_are_no_text_do_no_harm(tmp_path):
+    """From old archives: not UTF-8, and with what would colour a terminal."""
+    folder = tmp_path / os.fsdecode(b"of \xe9t\xe9")
+    folder.mkdir()
+    for name, side in ((b"a\xff.png", 64), (b"b\xff\x1b[31m.png", 64), (b"small\xff\x1b[31m\n.png", 20)):
+        Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"bad\xff.png")).write_bytes(b"hello")
+
+    def said(*arguments: str) -> str:
+        argv = [sys.executable, "-m", "srgan_jax", *arguments]
+        done = subprocess.run(argv, cwd=ROOT, env=os.environ | STRICT, capture_output=True, text=True)
+        assert done.returncode == 0 and "\x1b" not in done.stdout + done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    checked = said("data", "check", str(folder), "--crop", "32")
+    assert r"small\udcff\x1b[31m\n.png: too small" in checked and "2 usable, 1 too small, 1 broken" in checked
+    assert "2 photographs ready in" in said("data", "prepare", str(folder), "--crop", "32")
+    (folder / os.fsdecode(b"bad\xff.png")).unlink()
+    measured = said("evaluate", "--set", str(folder), "--lpips", "--each", "--json", str(tmp_path / "figures.json"))
+    assert r"a\udcff.png" in measured and "mean of 3" in measured
+    fields = ("data.source=folder", f"data.path={folder}", "steps=2", "checkpoint.every=2", "validation.every=0")
+    assert r"skipped" in said(*command("tiny", tmp_path / "run", *fields, "data.crop=32"))
 
 
 def test_an_unknown_command_lists_the_known(capsys):

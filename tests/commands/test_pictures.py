@@ -36,8 +36,8 @@ def test_names_of_what_is_written(weights, tmp_path, capsys, monkeypatch):
     assert upscale(weights, "-i", "in", "other/*.webp", "-o", "out", "--suffix", "_x4", "--ext", "auto") == 0
     assert names(tmp_path / "out") == ["a_x4.png", "c_x4.webp", "sub/b_x4.jpg"]
     noise(tmp_path / "in" / "a.jpg")
-    assert upscale(weights, "-i", "in", "-o", "apart", "--ext", ".tif") == 0
-    assert names(tmp_path / "apart") == ["a.jpg.tif", "a.png.tif", "sub/b.jpg.tif"]
+    assert upscale(weights, "-i", "in", "-o", "apart_2.5", "--ext", ".tif") == 0
+    assert names(tmp_path / "apart_2.5") == ["a.jpg.tif", "a.png.tif", "sub/b.jpg.tif"]
     capsys.readouterr()
     noise(tmp_path / "more" / "a.png")
     assert upscale(weights, "-i", "in/a.png", "more/a.png", "-o", "clash") == 2

@@ -103,6 +103,7 @@ def test_any_factor(weights, tmp_path, scale):
         (["-i", "a.png", "-o", "a.png", "--overwrite"], ["-o", "would replace"]),
         (["-i", ".", "-o", ".", "--suffix", "_x4", "--overwrite"], ["-o", "would replace a_x4.png"]),
         (["-i", "a.png", "-o", "b.gif"], ["-o: b.gif", ".png"]),
+        (["-i", "a.png", "-o", "v2.5"], ["-o: v2.5", "a folder that is there"]),
         (["-i", "a.png", "a.png", "b.png", "-o", "c.png"], ["-o: c.png", "give a folder"]),
         (["-i", "a.png", "-o", "file"], ["-o: file is a file"]),
         (["-i", "a.png", "-o", "out", "--suffix", "/../x"], ["--suffix=/../x"]),

@@ -73,6 +73,12 @@ def fault(runs, tmp_path, change):
     return main(["evaluate", *map(str, ["--checkpoint", runs / "run1", *sets, "--add", tmp_path / "theirs.json"])])
 
 
+def renamed(result):
+    for method in result["methods"]:
+        images = method["sets"]["plain"]["images"]
+        method["sets"]["plain"]["images"] = {f"below/{name}": figures for name, figures in images.items()}
+
+
 @pytest.mark.parametrize(
     ("change", "part"),
     [
@@ -87,6 +93,7 @@ def fault(runs, tmp_path, change):
         (lambda r: r["data"]["plain"].update(hr_sha256="0" * 64), "plain is other data"),
         (lambda r: r["data"]["plain"].update(lr="MATLAB bicubic, boundary clamp"), "plain is other data"),
         (lambda r: r["methods"][1].update(name="run1"), "run1 is in this measurement too, with other weights"),
+        (renamed, "plain has its pictures under other names than in this measurement"),
         (lambda r: r.pop("convention"), "not a result of srgan evaluate"),
         (lambda r: r.update(methods=[1]), "not a result of srgan evaluate"),
     ],
