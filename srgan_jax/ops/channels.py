@@ -32,11 +32,11 @@ def _apart(*arrays: Array) -> tuple[Array, ...]:
 
 def _at_once(*arrays: Array) -> tuple[Array, ...]:
     """XLA:GPU sums in two steps, the second in a kernel for each reduction: here there is one."""
+    return tuple(jax.lax.reduce(arrays, (0.0,) * len(arrays), _add, tuple(range(arrays[0].ndim - 1))))
 
-    def add(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(x + y for x, y in zip(a, b, strict=True))
 
-    return tuple(jax.lax.reduce(arrays, (0.0,) * len(arrays), add, tuple(range(arrays[0].ndim - 1))))
+def _add(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
 def _sums_backward(arrays: tuple[Array, ...], gradients: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -140,8 +140,8 @@ class Layout:
             return tree
         count = len(self.mesh.local_devices)
         copies = jax.tree.map(lambda x: np.broadcast_to(own(x), (count, *x.shape)), tree)
-        # on the devices from now on, and not sent again with each call
-        return jax.pmap(lambda tree: tree, devices=list(self.mesh.devices.flat))(copies)
+        # on the devices from now on, and not sent again with each call; by the call's axis, or it would compile twice
+        return jax.pmap(lambda tree: tree, AXIS, devices=list(self.mesh.devices.flat))(copies)
 
     def leave(self, tree: Any) -> Any:
         """The way back."""

@@ -206,6 +206,26 @@ def test_copies_for_pmap_lie_on_the_devices():
     assert isinstance(entered, jax.Array) and entered.shape == (1, 3)  # numpy's would be sent with every call
 
 
+@pytest.mark.parametrize("mode", ["jit", "pmap", "shard_map"])
+def test_a_call_is_compiled_once(mode):
+    """What it returns lies where it was first given from."""
+    config, traced = tiny.get_config(), []
+    config.parallel.mode = mode
+    layout = parallel.make_layout(config)
+
+    def call(state, params, fed, flag):
+        traced.append(mode)
+        return jax.tree.map(lambda x: x + 1, state), {"stop": flag}
+
+    spread = layout.jit(call, batched=False)
+    state = layout.enter(layout.replicate({"x": np.arange(3.0)}))
+    fed = layout.feed({"hr": np.arange(4)}, batched=False)
+    for _ in range(3):
+        state, _ = spread(state, {}, fed, layout.flag(False))
+    np.testing.assert_array_equal(layout.host(state)["x"], np.arange(3.0) + 3)
+    assert traced == [mode]
+
+
 def test_a_state_is_in_memory_once_under_pmap(tmp_path, monkeypatch):
     """With the copy per device nothing is left of what it was made from."""
     shares, compiled = [], parallel.compiled
