@@ -1,12 +1,12 @@
 """The larger SRGAN that is shipped: the first stage of srresnet_medium, trained on by L1, LPIPS and a discriminator.
 
-    python -m srgan_jax train --config=configs/srgan_medium.py --workdir=runs/srgan_medium \
+    python -m srgan_jax export --checkpoint runs/srresnet_medium_first --which latest -o first --to safetensors
+    python -m srgan_jax train --config=configs/srgan_medium.py --workdir=runs/srgan_medium_first \
         --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \
-        --config.init_from=runs/srresnet_medium_first --config.validation.lpips=alex
-    python -m srgan_jax export --checkpoint runs/srgan_medium --which 3500 -o FOLDER --to safetensors
+        --config.init_from=first/generator.safetensors --config.validation.lpips=alex
 
-LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. Figures, time and the photographs are
-in docs/models/srgan_medium.md.
+LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. What is shipped was trained on from
+there, and blended; the commands, figures, time and the photographs are in docs/models/srgan_medium.md.
 """
 
 from ml_collections import ConfigDict
