@@ -1,5 +1,6 @@
 """One device, several, several processes; one call or a batch in parts: the same update."""
 
+import gc
 import json
 import sys
 from unittest import mock
@@ -235,12 +236,14 @@ def test_a_state_is_in_memory_once_under_pmap(tmp_path, monkeypatch):
 
         def counted(state, *rest):
             size = sum(x.nbytes for x in jax.tree.leaves(state))
+            gc.collect()
             shares.append((sum(x.nbytes for x in jax.live_arrays()) - before) / size)
             return made(state, *rest)
 
         return counted
 
     monkeypatch.setattr(parallel, "compiled", counting)
+    gc.collect()
     before = sum(x.nbytes for x in jax.live_arrays())
     train("tiny", tmp_path / "run", *SGD, "steps=3", "parallel.mode=pmap", "data.pipeline=host")
     assert len(shares) == 3 and all(1 <= share < 1.5 for share in shares), shares
