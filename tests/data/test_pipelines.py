@@ -192,3 +192,15 @@ def test_prepare_makes_the_lr_that_a_file_would_hold(boundary):
     for one, image in zip(lr, hr, strict=True):
         np.testing.assert_allclose(one * 255, imresize(image, scale=0.25, boundary=boundary), atol=1e-4)
     np.testing.assert_allclose(signed, hr / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("pipeline", ["host", "device"])
+def test_a_source_without_marks_is_read_as_it_is(tmp_path, monkeypatch, pipeline):
+    """As CONTRIBUTING.md has it of another kind of source."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = base.get_config()
+    config.data.source, config.data.pipeline, config.data.crop, config.data.tile = "numbered", pipeline, 16, 32
+    feed = make_feed(config, numbered())
+    fed = jax.tree.map(jnp.asarray, next(feed.start(0)))
+    assert_windows(np.asarray(feed.crops(fed, 0, jnp.int32(0)))[0])
+    assert not list(tmp_path.iterdir())

@@ -22,7 +22,6 @@ from srgan_jax.__main__ import main
 from srgan_jax.data import device_pipeline, store
 from srgan_jax.data.feed import make_feed
 from srgan_jax.data.images import read_image
-from srgan_jax.data.source import Source
 from srgan_jax.data.sources import folder_source, make_source
 from srgan_jax.errors import UserError
 
@@ -57,21 +56,6 @@ def assert_equal(source, photographs):
 
 def save(path: Path, side=(30, 40), seed=1):
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*side, 3), np.uint8)).save(path)
-
-
-@pytest.mark.parametrize("pipeline", ["host", "device"])
-def test_a_source_without_marks_is_read_as_it_is(pipeline):
-    """As CONTRIBUTING.md has it of another kind of source."""
-    config = base.get_config()
-    config.data.source, config.data.pipeline, config.data.crop, config.data.tile = "noise", pipeline, 16, 32
-    photographs = [np.random.default_rng(i).integers(0, 256, (40, 50, 3), np.uint8) for i in range(3)]
-    feed = make_feed(config, Source(["a", "b", "c"], photographs.__getitem__, "noise", 16))
-    fed = jax.tree.map(jnp.asarray, next(feed.start(0)))
-    crop = np.asarray(feed.crops(fed, 0, jnp.int32(0)))[0, 0]
-    views = np.concatenate(
-        [np.lib.stride_tricks.sliding_window_view(p, (16, 16, 3)).reshape(-1, 768) for p in photographs]
-    )
-    assert (views == crop.ravel()).all(axis=1).any() and not store.default_folder("").parent.exists()
 
 
 def test_photographs_are_views_of_what_was_decoded_once(photographs, tmp_path):
