@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from srgan_jax.models.discriminator import PLAN
+from srgan_jax.models.discriminator import plan
 from srgan_jax.models.vgg import kernel_shapes
 
 
@@ -28,7 +28,7 @@ def generator_flops(config: ConfigDict, pixels: int) -> int:
 def discriminator_flops(config: ConfigDict) -> int:
     """Forward, for one crop."""
     side, width, total = config.data.crop, 3, 0
-    for multiple, stride in PLAN:
+    for multiple, stride in plan(config.discriminator.stages):
         side, outputs = -(-side // stride), multiple * config.discriminator.features
         total += conv_flops(side**2, 3, width, outputs)
         width = outputs

@@ -49,6 +49,7 @@ POINTS = 20  # checkpoints of a run
 HELD_OUT = 12  # every so many-th photograph
 QUICK = [
     *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
+    "discriminator.stages=1",
     *("data.crop=32", "batch_size=4", "dtype=float32", "steps_per_call=1", "validation.crop=0"),
 ]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from srgan_jax.models.discriminator import PLAN
+from srgan_jax.models.discriminator import plan
 from srgan_jax.models.vgg import DEPTHS, WIDTHS
 
 Update = Callable[[Tensor, Tensor], dict[str, Tensor]]
@@ -52,11 +52,11 @@ class SRResNet(nn.Module):
 class Discriminator(nn.Module):
     """Images [b, 3, crop, crop] in [-1, 1] to logits [b]."""
 
-    def __init__(self, crop: int, features: int = 64, dense: int = 1024) -> None:
+    def __init__(self, crop: int, features: int = 64, dense: int = 1024, stages: int = 4) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = 3
-        for i, (multiple, stride) in enumerate(PLAN):
+        for i, (multiple, stride) in enumerate(plan(stages)):
             layers.append(nn.Conv2d(width, multiple * features, 3, stride, padding=1))
             width, crop = multiple * features, -(-crop // stride)
             layers += [nn.BatchNorm2d(width)] * bool(i) + [nn.LeakyReLU(0.2, inplace=True)]
@@ -126,7 +126,8 @@ def _at(tree: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:
 def discriminator_from(variables: Mapping[str, Any], crop: int) -> Discriminator:
     params, stats = variables["params"], variables["batch_stats"]
     features, dense = params["conv_0"]["kernel"].shape[-1], params["dense"]["kernel"].shape[-1]
-    network = Discriminator(crop, features, dense)
+    stages = sum(name.startswith("conv_") for name in params) // 2
+    network = Discriminator(crop, features, dense, stages)
     convs = [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
     norms = [layer for layer in network.body if isinstance(layer, nn.BatchNorm2d)]
     for i, conv in enumerate(convs):

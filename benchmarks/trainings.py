@@ -10,7 +10,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 KINDS = {"SRResNet": "srresnet_mse", "SRGAN": "srgan_vgg54"}
 TINY = [
     *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
-    *("data.crop=32", "data.augment=False"),
+    *("discriminator.stages=1", "data.crop=32", "data.augment=False"),
 ]
 
 

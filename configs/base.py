@@ -60,6 +60,7 @@ def get_config() -> ConfigDict:
     c.discriminator.patch = 70  # patchgan: side in pixels of what each logit judges: 1 | 16 | 34 | 70 | 142 | 286
     c.discriminator.features = 64
     c.discriminator.dense = 1024
+    c.discriminator.stages = 4  # srgan: halvings of the crop, two convolutions each, before the dense layer
     c.discriminator.norm = "batch"  # batch | instance | none
     c.discriminator.one_pass = False  # real and generated images in one batch, of which norm batch has the statistics
     c.discriminator.pool = 0  # of so many earlier outputs of G, D sees one in place of every second new one (0 = off)

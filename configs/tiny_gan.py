@@ -13,5 +13,6 @@ def get_config() -> ConfigDict:
     c.discriminator.name = "srgan"
     c.discriminator.features = 8
     c.discriminator.dense = 16
+    c.discriminator.stages = 1
     c.loss.adversarial.weight = 1e-3
     return c

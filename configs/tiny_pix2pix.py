@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     c.data.crop = 16
     c.data.tile = 64
     c.data.jitter = 18
+    c.generator.blocks = 1
     c.generator.features = 8
     c.generator.levels = 4
     c.generator.norm = "batch"

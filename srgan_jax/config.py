@@ -23,6 +23,8 @@ FREE = tuple(
     "validation parallel.mode guard".split()
 )
 
+BEFORE = {"discriminator.stages": 4}  # what runs had before there was such a field
+
 CHOICES = {
     "scale": (1, *srresnet.STAGES),
     "dtype": tuple(build.DTYPES),
@@ -57,7 +59,7 @@ POSITIVE = (
     "generator.first_kernel generator.last_kernel generator.norm_epsilon discriminator.features "
     "discriminator.dense discriminator.updates discriminator.loss_weight data.shrink generator.levels log.every "
     "checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor optimizer.eps validation.images "
-    "loss.feature.scale parallel.accumulate guard.patience guard.factor"
+    "loss.feature.scale parallel.accumulate guard.patience guard.factor discriminator.stages"
 ).split()
 NOT_NEGATIVE = (
     "seed data.cache_mb data.resize data.jitter discriminator.pool "
@@ -245,10 +247,11 @@ def course(config: ConfigDict) -> dict[str, Any]:
 def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
     """`field: saved -> new` for every field that a resumed run must not change. Pipeline auto is the saved one.
 
-    A field that the saved config lacks, since it came later, was off, which is 0 or "", or any beside a weight of 0.
+    A field that the saved config lacks, since it came later, was off, which is 0 or "", or any beside a weight of 0,
+    or as in BEFORE.
     """
     a, b = course(saved), course(new)
-    a = {n: v for n, v in b.items() if not v or b.get(f"{n.rpartition('.')[0]}.weight") == 0} | a
+    a = BEFORE | {n: v for n, v in b.items() if not v or b.get(f"{n.rpartition('.')[0]}.weight") == 0} | a
     if b.get("data.pipeline") == "auto":
         b["data.pipeline"] = a.get("data.pipeline")
     return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in sorted(a.keys() | b.keys()) if a.get(n) != b.get(n)]

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from compiled import applied
 from torch import nn
 from torch.nn import functional as F
 from weights_cache import package_or_skip, shared_cache
@@ -114,7 +115,7 @@ def picture(height=7, width=9):
 def ours(path, lr):
     """[0, 1] of a file of ours."""
     generator = load_generator(path, field="")
-    return (np.asarray(generator.network.apply(generator.variables, lr, train=False)) + 1) / 2
+    return (np.asarray(applied(generator.network, generator.variables, lr)) + 1) / 2
 
 
 def theirs(network, lr):

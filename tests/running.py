@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,18 @@ def leaves(workdir: Path) -> dict[str, np.ndarray]:
 
 def made_up_state(step: int) -> GanState:
     """tiny_gan's state with other numbers at each step, without compiling or training anything."""
+
+    def numbers(x: jax.ShapeDtypeStruct) -> jax.Array:
+        return jax.numpy.asarray(np.linspace(step, step + 1, x.size).astype(x.dtype).reshape(x.shape))
+
+    return jax.tree.map(numbers, _tiny_gan())
+
+
+@cache
+def _tiny_gan() -> GanState:
+    """Its shapes."""
     config = configs.load(f"{ROOT}/configs/tiny_gan.py", [])
-    shapes = jax.eval_shape(lambda: make_state(config, build_generator(config), build_discriminator(config)))
-    made_up = jax.tree.map(lambda x: np.linspace(step, step + 1, x.size).astype(x.dtype).reshape(x.shape), shapes)
-    return jax.tree.map(jax.numpy.asarray, made_up)
+    return jax.eval_shape(lambda: make_state(config, build_generator(config), build_discriminator(config)))
 
 
 def bits(tree: Any) -> list[bytes]:

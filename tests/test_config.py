@@ -281,8 +281,9 @@ def test_a_field_that_a_run_lacks_was_off():
     assert config.difference(old, changed(ema=0.9)) == ["ema: None -> 0.9"]
     assert config.difference(base.get_config(), old) == ["ema: 0.0 -> None"]
     with old.unlocked():
-        del old.loss.lpips
+        del old.loss.lpips, old.discriminator.stages
     assert config.difference(old, base.get_config()) == []
+    assert config.difference(old, changed(discriminator__stages=5)) == ["discriminator.stages: 4 -> 5"]
     on = ["loss.lpips.network: None -> 'vgg'", "loss.lpips.weight: None -> 0.5"]
     assert config.difference(old, changed(loss__lpips__weight=0.5)) == on
 

@@ -16,8 +16,8 @@ from srgan_jax.memory import keep_memory
 if sys.argv[1] == "kept":
     print(keep_memory(), end=" ")
 import jax, jax.numpy as jnp
-update = jax.jit(lambda x: jnp.sort(jnp.tile(x, 64).reshape(-1, 4))[:, 1].sum())  # several times 64 MB in between
-x = jnp.arange(2**18, dtype=jnp.float32)
+update = jax.jit(lambda x: jnp.sin(x @ x.T).sum())  # 64 MB in between
+x = jnp.arange(2**17, dtype=jnp.float32).reshape(4096, -1)
 faults = []
 for turn in range(9):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

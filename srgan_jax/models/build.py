@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import flax.linen as nn
@@ -48,8 +49,9 @@ def multiple(network: nn.Module) -> int:
     return getattr(network, "multiple", 1)
 
 
+@cache
 def generator_shapes(network: nn.Module) -> Any:
-    """Its variables as ShapeDtypeStructs."""
+    """Its variables as ShapeDtypeStructs, traced once for equal networks; not to be changed."""
     side = max(8, multiple(network))
     return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), train=False))
 

@@ -7,8 +7,10 @@ from jaxtyping import Array, Float
 
 from srgan_jax.models.layers import NORMS, Conv, check_choice, normalization
 
-# (multiple of `features`, stride) of each convolution; strides take the place of max-pooling.
-PLAN = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2))
+
+def plan(stages: int) -> list[tuple[int, int]]:
+    """(multiple of `features`, stride) of each convolution; strides take the place of max-pooling."""
+    return [(min(2**i, 8), stride) for i in range(stages) for stride in (1, 2)]
 
 
 class Discriminator(nn.Module):
@@ -16,12 +18,14 @@ class Discriminator(nn.Module):
 
     The paper's final sigmoid is left to the losses, which are stable only on logits. The first
     convolution has no normalisation. The dense layer fixes the image size at initialisation:
-    23,565,505 parameters at 96x96. `norm`, `dtype` and `axis_name` are as in SRResNet; WGAN-GP needs
-    norm="none". Raises ValueError for another `norm`.
+    23,565,505 parameters at 96x96. stages: how often the image is halved; the paper's 4 are made for 96x96,
+    with 5 the dense layer is as large at 192x192. `norm`, `dtype` and `axis_name` are as in SRResNet;
+    WGAN-GP needs norm="none". Raises ValueError for another `norm`.
     """
 
     features: int = 64
     dense: int = 1024
+    stages: int = 4
     norm: str = "batch"
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
@@ -35,7 +39,7 @@ class Discriminator(nn.Module):
     def __call__(self, images: Float[Array, "b h w 3"], train: bool) -> Float[Array, " b"]:
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
         x = images
-        for i, (multiple, stride) in enumerate(PLAN):
+        for i, (multiple, stride) in enumerate(plan(self.stages)):
             kind = self.norm if i else "none"
             conv = Conv(
                 multiple * self.features,

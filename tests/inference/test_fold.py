@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import applied, initialised
 
 from srgan_jax.inference.fold import fold
 from srgan_jax.inference.upscale import make_upscale
@@ -14,7 +15,7 @@ from srgan_jax.ops.color import signed_to_levels
 
 def trained(network, lr):
     """Variables in which no statistic, scale or bias is that of the start."""
-    variables = network.init(jax.random.key(0), lr, False)
+    variables = initialised(network, lr)
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + rng.uniform(-0.2, 0.4, x.shape).astype(np.float32) * (x.ndim < 3), variables)
 
@@ -34,8 +35,8 @@ def test_folded_equals_running_statistics(lr, fields):
     variables = trained(network, x)
     folded, params = fold(network, variables)
     assert folded.norm == "none" and not [path for path in jax.tree.leaves_with_path(params) if "norm" in str(path)]
-    expected = network.apply(variables, x, False)
-    np.testing.assert_allclose(folded.apply(params, x, False), expected, atol=1e-5 * np.abs(expected).max())
+    expected = applied(network, variables, x)
+    np.testing.assert_allclose(applied(folded, params, x), expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("network", [SRResNet(blocks=1, features=8, norm="none"), MSRResNet(blocks=1, features=8)])
@@ -51,6 +52,6 @@ def test_upscale_follows_the_variables_it_is_given(lr):
     second = jax.tree.map(lambda x: 1.1 * x, first)
     upscale = make_upscale(network)
     for variables in (first, second):
-        expected = signed_to_levels(network.apply(variables, lr[None] / np.float32(255), False)[0])
+        expected = signed_to_levels(applied(network, variables, lr[None] / np.float32(255))[0])
         difference = np.abs(upscale(variables, lr).astype(int) - np.asarray(expected, int))
         assert difference.max() <= 1 and (difference > 0).mean() < 0.01

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import applied, initialised
 
 from srgan_jax.errors import UserError
 from srgan_jax.inference import tiles
@@ -26,7 +27,7 @@ NETWORKS = {
 def trained(request):
     """Far from the start, so that every layer counts."""
     network = NETWORKS[request.param]
-    variables = jax.jit(network.init, static_argnums=2)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
     rng = np.random.default_rng(0)
     return network, jax.tree.map(lambda x: x + rng.uniform(-0.05, 0.05, x.shape).astype(np.float32), variables)
 
@@ -55,7 +56,7 @@ def enlarged(network, variables, image, scale=None, **settings):
 
 
 def whole(network, variables, image):
-    sr = network.apply(variables, jnp.asarray(image)[None], train=False)[0]
+    sr = applied(network, variables, jnp.asarray(image)[None])[0]
     return np.asarray(jnp.clip((sr + 1) / 2, 0, 1))
 
 
@@ -82,7 +83,7 @@ def test_small_and_whole_pictures(trained, size):
 def test_reach_is_what_the_network_sees(trained):
     """By the gradient of the centre's pixels, with kernels and slopes over zero, so that nothing cancels."""
     network, _ = trained
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
     variables = jax.tree.map(lambda x: jnp.full_like(x, x.shape[-1] / x.size if x.ndim > 1 else 0.5), variables)
     side, far = 61, reach(network)
     centre = slice(side // 2 * network.scale, (side // 2 + 1) * network.scale)
@@ -131,7 +132,7 @@ def test_sizes_share_programs():
 @pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (2, np.uint16), (3, np.uint16), (4, np.uint8)])
 def test_kinds_of_pictures(channels, dtype):
     network = NETWORKS["tanh, x2"]
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
     image = picture(20, 30, channels, dtype)
     top = np.iinfo(dtype).max
     large = enlarged(network, variables, image, tile=0)
@@ -151,7 +152,7 @@ def test_kinds_of_pictures(channels, dtype):
 
 def test_opaque_alpha_changes_no_colour_and_hidden_colour_does_not_show():
     network = NETWORKS["bicubic skip, x3"]
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
     image = picture(24, 24, 4, np.uint8)
     image[..., 3] = 255
     plain = enlarged(network, variables, image[..., :3], tile=0)
@@ -170,7 +171,7 @@ def test_opaque_alpha_changes_no_colour_and_hidden_colour_does_not_show():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_any_factor_is_the_network_and_then_bicubic(scale, dtype):
     network = SRResNet(blocks=1, features=4, norm="none", skip="bicubic")
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
     image = picture(50, 37, 3, dtype)
     large = enlarged(network, variables, image, scale, tile=40)
     assert large.shape[:2] == output_size(50, 37, scale)
@@ -196,7 +197,7 @@ def test_what_cannot_be(trained):
 
 def test_a_named_halo_is_smaller_and_nearly_as_good():
     network = NETWORKS["bicubic skip, x3"]
-    variables = network.init(jax.random.key(1), jnp.zeros((1, 8, 8, 3)), False)
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)), 1)
     variables = jax.tree.map(lambda x: x + 0.01, variables)
     image = picture(60, 60)
     exact = enlarged(network, variables, image, tile=0)

@@ -34,6 +34,16 @@ def test_parameter_count():
     assert "norm_0" not in variables["params"]
 
 
+@pytest.mark.parametrize(("stages", "side", "widths"), [(1, 32, "11"), (4, 96, "11224488"), (5, 192, "1122448888")])
+def test_stages_halve_the_image(stages, side, widths):
+    """So that at twice the side one more leaves the dense layer as it was."""
+    model = tiny(stages=stages)
+    params = jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, side, side, 3)), False))["params"]
+    assert [params[f"conv_{i}"]["kernel"].shape[-1] // 2 for i in range(2 * stages)] == [int(width) for width in widths]
+    assert f"conv_{2 * stages}" not in params
+    assert params["dense"]["kernel"].shape == ((side // 2**stages) ** 2 * 2 * int(widths[-1]), 4)
+
+
 @pytest.mark.parametrize("size", [16, 24, 33])
 def test_one_logit_per_image(size):
     model = tiny()

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import applied, initialised
 
 from srgan_jax.models.build import generator_shapes
 from srgan_jax.models.patchgan import PATCHES, PatchGAN
@@ -41,10 +42,18 @@ def test_a_logit_judges_a_patch_of_this_side(patch):
     side = patch + 64
     network = PatchGAN(features=2, patch=patch, norm="none")
     images = jax.random.normal(KEY, (1, side, side, 3))
-    variables = network.init(KEY, images, False)
-    middle = network.apply(variables, images, False).shape[1] // 2
-    seen = jax.grad(lambda x: network.apply(variables, x, False)[0, middle, middle])(images)
-    rows = np.flatnonzero(np.abs(np.asarray(seen)).sum(axis=(0, 2, 3)))
+
+    @jax.jit
+    def seen(images):
+        variables = network.init(KEY, images, False)
+
+        def logit(images):
+            logits = network.apply(variables, images, False)[0]
+            return logits[len(logits) // 2, len(logits) // 2]
+
+        return jax.grad(logit)(images)
+
+    rows = np.flatnonzero(np.abs(np.asarray(seen(images))).sum(axis=(0, 2, 3)))
     assert rows[-1] - rows[0] + 1 == patch
 
 
@@ -52,7 +61,7 @@ def test_a_logit_judges_a_patch_of_this_side(patch):
 @pytest.mark.parametrize("name", ["unet", "resnet"])
 def test_every_parameter_has_a_gradient(name, norm):
     network, x = small(name, norm=norm, dropout=0.5), picture(32)
-    variables = jax.jit(network.init, static_argnums=2)(KEY, x, False)
+    variables = initialised(network, x)
 
     @jax.jit
     def gradients(params):
@@ -74,24 +83,24 @@ def test_every_parameter_has_a_gradient(name, norm):
 @pytest.mark.parametrize("name", ["unet", "resnet"])
 def test_dropout_depends_on_each_images_seed_alone(name):
     network, x = small(name, norm="instance", dropout=0.5), picture()
-    variables = network.init(KEY, x, False)
+    variables = initialised(network, x)
     apply = jax.jit(lambda x, seeds: network.apply(variables, x, False, seeds))
     seeds = jnp.array([5, 9], jnp.uint32)
     together = apply(x, seeds)
     np.testing.assert_allclose(apply(x[1:], seeds[1:])[0], together[1], atol=1e-5)
     assert jnp.abs(apply(x[1:], seeds[:1])[0] - together[1]).max() > 1e-3
-    plain = network.apply(variables, x, False)
-    np.testing.assert_array_equal(plain, network.apply(variables, x, False))
+    plain = applied(network, variables, x)
+    np.testing.assert_array_equal(plain, applied(network, variables, x))
     assert jnp.abs(plain - together).max() > 1e-3
 
 
 def test_inference_norm_batch_is_the_pictures_own_statistics():
     own, running = (small("unet", inference_norm=norm) for norm in ("batch", "running"))
     x = picture(32)
-    variables = own.init(KEY, x, False)
-    trained, _ = own.apply(variables, x, True, mutable=["batch_stats"])
-    np.testing.assert_allclose(own.apply(variables, x, False), trained, atol=1e-6)
-    assert jnp.abs(running.apply(variables, x, False) - trained).max() > 1e-3
+    variables = initialised(own, x)
+    trained, _ = jax.jit(lambda v, x: own.apply(v, x, True, mutable=["batch_stats"]))(variables, x)
+    np.testing.assert_allclose(applied(own, variables, x), trained, atol=1e-6)
+    assert jnp.abs(applied(running, variables, x) - trained).max() > 1e-3
 
 
 @pytest.mark.parametrize("fields", [{"norm": "layer"}, {"inference_norm": "none"}, {"scale": 2}])

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from compiled import applied
 from foreign_generators import (
     TorchMSRResNet,
     TorchSRResNet,
@@ -77,7 +78,7 @@ def shared_generator(tmp_path, **changes):
 def test_what_was_trained_here_and_exported_is_the_same_function(tmp_path, layout, file, changes):
     variables, config, network = shared_generator(tmp_path, **changes)
     export_generator(variables, config, layout, tmp_path / file)
-    expected = (np.asarray(network.apply(variables, picture(), train=False)) + 1) / 2
+    expected = (np.asarray(applied(network, variables, picture())) + 1) / 2
     if layout == "lornatang":
         there = TorchSRResNet()
         state = torch.load(tmp_path / file)["state_dict"] if file.endswith("pth") else load_file(tmp_path / file)
@@ -119,7 +120,7 @@ def test_keras_files_that_count_from_elsewhere(tmp_path):
         layers.setdefault(moved, {})[weight] = array
     write_keras_h5(tmp_path / "moved.h5", dict(reversed(layers.items())))
     convert_generator(tmp_path / "moved.h5", output=tmp_path / "out.safetensors", field="")
-    expected = (np.asarray(network.apply(variables, picture(), train=False)) + 1) / 2
+    expected = (np.asarray(applied(network, variables, picture())) + 1) / 2
     np.testing.assert_allclose(ours(tmp_path / "out.safetensors", picture()), expected, atol=1e-5)
 
 
