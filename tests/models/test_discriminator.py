@@ -27,10 +27,14 @@ def images(size, batch=3):
     return jax.random.uniform(jax.random.key(1), (batch, size, size, 3), minval=-1.0)
 
 
-def test_parameter_count():
-    model = Discriminator()
-    variables = jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, 96, 96, 3)), False))
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 23_565_505
+@pytest.mark.parametrize(
+    ("fields", "side", "count"), [({}, 96, 23_565_505), ({}, 192, 80_188_609), ({"stages": 5}, 192, 28_287_169)]
+)
+def test_parameter_count(fields, side, count):
+    """The paper's size, and those that docs/training.md has."""
+    model = Discriminator(**fields)
+    variables = jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, side, side, 3)), False))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
     assert "norm_0" not in variables["params"]
 
 
