@@ -74,6 +74,7 @@ def test_the_loop_over_updates_is_counted():
     assert ahead.count(whole) == (3, 1, 0, {"call": (2, 0), "all-reduce": (1, 0)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_a_row_for_each_update(monkeypatch, capsys, platform):
     """With this machine's processor in place of the device."""

@@ -74,6 +74,7 @@ def test_our_memory_of_enlarging_is_of_the_one_picture():
     assert small > features + picture and 8 < large / small < 20  # 16 times the pixels
 
 
+@pytest.mark.slow
 def test_cpu_speed(capsys):
     assert cpu_speed.main(["--quick", "--plain", "--kind", "SRResNet"]) == 0
     text, rows = table_of(capsys, cells=6)
@@ -200,6 +201,7 @@ def two(pieces: int) -> dict[str, Contender]:
     return {"good": Contender(lambda times: os.environ.update(TIMES=str(times)), pieces), "bad": Contender(fail)}
 
 
+@pytest.mark.slow
 def test_contenders_apart_run_in_their_own_processes():
     args = cpu_speed.arguments("here", "").parse_args(["--quick"])
     with apart([partial(two, 3)], args) as found:

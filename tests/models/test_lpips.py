@@ -65,6 +65,7 @@ def nchw(batch):
     return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
 
 
+@pytest.mark.slow
 def test_equals_the_original_on_20_pairs(weights, pairs):
     theirs = original(weights)
     ours = jax.jit(lambda params, a, b: LPIPS(weights.network).apply({"params": params}, a, b))
@@ -78,6 +79,7 @@ def test_equals_the_original_on_20_pairs(weights, pairs):
     assert count == 20
 
 
+@pytest.mark.slow
 def test_gradient_is_the_originals_and_zero_for_equal_pictures(weights, pairs):
     a, b = (batch[:1] for batch in pairs[0])
     black = np.full_like(a, -1)

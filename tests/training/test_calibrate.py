@@ -134,6 +134,7 @@ def test_real_caffe_weights_as_their_own_reference(real_vgg19):
     assert proposed.weight == pytest.approx(1, rel=1e-4) and paper.content > 1
 
 
+@pytest.mark.slow
 def test_srgan_vgg22_runs_with_real_caffe_weights(real_vgg19, tmp_path):
     """The experiment as it stands but for its size and length; asked for 5.4, the file is refused."""
     small = ["steps=2", "batch_size=2", "data.crop=32", "generator.blocks=1", "generator.features=8"]

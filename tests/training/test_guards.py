@@ -68,6 +68,7 @@ def test_nan_at_one_update_is_skipped_and_counted(tmp_path, monkeypatch, capsys)
     assert losses.keys() == {1, 2, 4, 5} and all(np.isfinite(list(losses.values())))
 
 
+@pytest.mark.slow
 def test_nan_again_and_again_goes_back_with_a_lower_rate(tmp_path, monkeypatch, capsys):
     """From update 5 on, as long as the rate is the config's."""
     rate = tiny_gan.get_config().optimizer.learning_rate

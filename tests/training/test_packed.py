@@ -56,6 +56,7 @@ def test_a_player_has_few_arrays_while_packed(fields):
 WGAN_GP = {"loss.adversarial.kind": "wgan-gp", "discriminator.norm": "none", "parallel.accumulate": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "base, fields, mode",
     [

@@ -24,6 +24,7 @@ def test_ten_straight_equal_five_and_five_in_a_new_process(tmp_path, config, pip
     assert logged(split, "g/loss") == logged(straight, "g/loss") and len(logged(split, "g/loss")) == 10
 
 
+@pytest.mark.slow
 def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
     fields = ("ema=0.9", "optimizer.warmup=3", "validation.every=0", "log.tensorboard=False")
     train("tiny", tmp_path / "straight", *fields, "steps=4", "checkpoint.every=2")
@@ -35,6 +36,7 @@ def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
     assert averaged and any((names[name] != names[name.replace("ema_params", "params")]).any() for name in averaged)
 
 
+@pytest.mark.slow
 def test_a_run_by_lpips(tmp_path, monkeypatch, capsys, lpips_files):
     cache = tmp_path / "cache" / "srgan_jax"
     cache.mkdir(parents=True)

@@ -107,18 +107,17 @@ def psnr_y(path, data):
     return np.mean(figures)
 
 
-@pytest.mark.parametrize(
-    ("data", "figures"),
-    [("set5", (32.02, 29.19)), pytest.param("set14", (28.54,), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("data", "figures"), [("set5", (32.02, 29.19)), ("set14", (28.54,))])
 def test_the_figures_of_real_weights(tmp_path, data_dir, data, figures):
     fetchable = [krasserm(Path(inside).name) for _, inside in FETCHABLE.values()]
-    for source, shown, figure in zip(fetchable, ("SRResNet", "SRGAN"), figures):  # noqa: B905
+    for source, shown, figure in zip(fetchable, ("SRResNet", "SRGAN"), figures, strict=False):
         convert_generator(source, output=tmp_path / f"{source.stem}.safetensors", field="")
         assert load_generator(tmp_path / f"{source.stem}.safetensors", field="").name == f"{shown} (krasserm)"
         assert psnr_y(tmp_path / f"{source.stem}.safetensors", data_dir / data) == pytest.approx(figure, abs=0.01)
 
 
+@pytest.mark.slow
 def test_real_weights_by_lpips(tmp_path, data_dir, lpips_files):
     measure = make_lpips(lpips_files["alex"], "")
     for (_, inside), figure in zip(FETCHABLE.values(), (0.1785, 0.0880), strict=True):
