@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from compiled import applied
 
+from benchmarks.torch_peer import discriminator_from
 from srgan_jax.models.discriminator import Discriminator
 from srgan_jax.models.layers import Conv
 
@@ -53,6 +56,17 @@ def test_one_logit_per_image(size):
     model = tiny()
     logits, _ = jax.eval_shape(lambda: model.init_with_output(KEY, jnp.zeros((3, size, size, 3)), True))
     assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
+
+
+@pytest.mark.parametrize("stages", [1, 4, 5])
+def test_it_is_the_one_in_torch(stages):
+    model, x = tiny(stages=stages), images(32)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: leaf + rng.uniform(0, 0.2, leaf.shape).astype(np.float32), init(model, x))
+    with torch.no_grad():
+        theirs = discriminator_from(variables, 32).eval()(torch.from_numpy(np.array(x.transpose(0, 3, 1, 2))))
+    np.testing.assert_allclose(applied(model, variables, x), theirs, rtol=1e-4)
+    assert np.ptp(theirs.numpy()) > 1e-3
 
 
 def test_another_size_than_at_initialisation_is_refused():

@@ -62,7 +62,7 @@ def learning(before, after, *still):
     "fields",
     [
         {},
-        {"loss__adversarial__kind": "relativistic", "loss__pixel__kind": "l1", "ema": 0.5},
+        {"loss__adversarial__kind": "relativistic", "loss__pixel__kind": "l1", "ema": 0.5, "discriminator__stages": 4},
         {"loss__adversarial__kind": "wgan-gp", "discriminator__norm": "none"},
         {"discriminator__updates": 2, "loss__adversarial__kind": "hinge"},
         {"discriminator__conditional": True, "discriminator__pool": 3, "discriminator__one_pass": True},
