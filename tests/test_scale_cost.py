@@ -15,14 +15,16 @@ ROOT = Path(__file__).parent.parent
 G = 4 * (5 * 5 * 3 * 8 + 8 + 3 * 9 * 8 * 8 + 2 * (9 * 8 * 32 + 32) + 9 * 8 * 3 + 3 + 4)
 G_NORM = 4 * 2 * 3 * 8
 SLOPES = 4 * (2 * (8 - 1) + 2 * (32 - 1))
-# 2 convolutions of 8 features, a dense layer of 16 on 8x8x8; 1 BatchNorm
-D = 4 * (9 * 3 * 8 + 8 + 9 * 8 * 8 + 8 * 8 * 8 * 16 + 16 + 16 + 1)
-D_NORM = 4 * 2 * 8
+# 4 convolutions of 8 and 16 features, a dense layer of 16 on 4x4x16; 3 BatchNorms
+WIDTHS = (3, 8, 8, 16, 16)
+D = 4 * (sum(9 * a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)) + 8 + 4 * 4 * 16 * 16 + 16 + 16 + 1)
+D_NORM = 4 * 2 * sum(WIDTHS[2:])
 
 
 def table(*options):
     """The command's rows, by kind."""
-    argv = [sys.executable, "-m", "benchmarks.scale_cost", "--quick", "--batch", "2", "--devices", "4", *options]
+    fixed = ["--quick", "--batch", "2", "--devices", "4", "--config.discriminator.stages=2"]
+    argv = [sys.executable, "-m", "benchmarks.scale_cost", *fixed, *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [
@@ -40,8 +42,8 @@ def test_bytes_are_those_of_gradients_and_statistics():
     for row, norm in ((srresnet, G_NORM), (srgan, G_NORM + 3 * D_NORM)):
         assert row["BatchNorm forward"] == row["BatchNorm backward"] == f"{norm:,}"
         assert row["others"] == "0" and int(row["log"]) < 100 and float(row["GFLOP"]) > 0
-    # G forward and backward with 3 BatchNorms; D with 1, on generated crops and then for G; a gradient of each
-    assert srresnet["in sequence"].startswith("7 of ") and srgan["in sequence"].startswith("12 of ")
+    # G forward and backward with 3 BatchNorms; D with 3, on generated crops and then for G; a gradient of each
+    assert srresnet["in sequence"].startswith("7 of ") and srgan["in sequence"].startswith("20 of ")
 
 
 def test_one_pass_of_the_discriminator_sends_its_gradients_once():

@@ -150,8 +150,10 @@ import jax, numpy as np
 from configs import tiny_gan
 from srgan_jax.training import parallel, start, steps
 from srgan_jax.training.call import make_call
+
 rng = np.random.default_rng(0)
 hr = rng.integers(0, 256, (1, 8, 16, 16, 3), np.uint8)
+
 def updated(devices, hr, **fields):
     config = tiny_gan.get_config()
     config.batch_size, config.data.augment, config.optimizer.name = 8, False, "sgd"
@@ -173,7 +175,6 @@ print("differs by", *(np.linalg.norm(replica - other) / np.linalg.norm(other) fo
 """
 
 
-@pytest.mark.slow
 def test_statistics_of_each_replica_are_those_of_its_part():
     """Against a batch in four parts on one device, whose statistics are each part's as well."""
     process = start_all([[sys.executable, "-c", REPLICA]], 4)[0]
@@ -284,7 +285,6 @@ def test_another_spec_is_refused(spec):
         parallel.start_processes(spec)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", ["config", "weights in config.init_from"])
 def test_two_processes_that_would_begin_differently_are_refused(tmp_path, what):
     fields = [("seed=0",), ("seed=1",)]
