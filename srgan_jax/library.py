@@ -65,6 +65,7 @@ def upscale(
     *,
     scale: float | None = None,
     tile: int | None = None,
+    ensemble: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Num[np.ndarray, "H W *c"]:
     """The picture, `scale` times as wide and high, of the same kind: dtype and channels are kept.
@@ -74,6 +75,7 @@ def upscale(
     weights: as in load, or what load gave, which need not be read again.
     scale: any factor from 1/64 to 64, the network's own if None; what that leaves is MATLAB's bicubic.
     tile: side of the tiles in pixels of `image`; None: by the free memory; 0: all at once.
+    ensemble: the mean over the eight ways to turn and mirror the picture, which takes eight times as long.
     progress: called with (done, all) after each tile; what it raises comes out.
 
     Raises:
@@ -90,7 +92,7 @@ def upscale(
         raise UserError(f"scale={scale}: give a factor from 1/{LARGEST} to {LARGEST}")
     model = weights if isinstance(weights, Model) else load(weights)
     full = image.reshape(*image.shape[:2], -1)
-    enlarger = make_enlarger(model.network, model.variables, tile=tile)
+    enlarger = make_enlarger(model.network, model.variables, tile=tile, ensemble=ensemble)
     bands = enlarger.bands(lambda top, bottom: full[top:bottom], full.shape[:2], scale, progress)
     large = np.concatenate(list(bands))
     if image.dtype == np.float32:

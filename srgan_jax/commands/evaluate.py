@@ -52,6 +52,9 @@ def main(argv: list[str]) -> int:
         metavar="alex|vgg|FILE",
         help="LPIPS by these networks (default: alex, once `srgan convert lpips` brought its weights)",
     )
+    parser.add_argument(
+        "--ensemble", action="store_true", help="mean over eight ways to turn and mirror each picture; RUN+ in tables"
+    )
     parser.add_argument("--fid", type=Path, metavar="FILE", help="FID, by weights that `srgan convert inception` wrote")
     parser.add_argument(
         "--add", nargs="+", type=Path, default=[], metavar="JSON", help="show these earlier results too"
@@ -75,13 +78,16 @@ def main(argv: list[str]) -> int:
     (scale,) = scales
     if args.input and scale > 1:
         raise UserError(f"--input={args.input}: is for networks from image to image, not for x{scale}")
-    names = ["bicubic" if scale > 1 else "input", *(generator.name for generator in generators)]
+    if args.ensemble and scale == 1:
+        raise UserError("--ensemble: is for super-resolution, not for networks from image to image; leave it out")
+    names = [generator.name + "+" * args.ensemble for generator in generators]
+    names.insert(0, "bicubic" if scale > 1 else "input")
     if len(set(names)) < len(names):
         raise UserError(f"--checkpoint: methods need different names, not {', '.join(names)}")
 
     sets = _sets(args, scale, _inputs(args, [generator.config for generator in generators]) if scale == 1 else None)
     lpips = _lpips(args.lpips)
-    result, outputs = evaluate(generators, sets, lpips, _fid(args.fid, sets))
+    result, outputs = evaluate(generators, sets, lpips, _fid(args.fid, sets), args.ensemble)
     result["command"] = ["srgan", "evaluate", *argv]
     if earlier:
         result = merge([("this measurement", result), *earlier])

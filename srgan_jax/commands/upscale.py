@@ -25,9 +25,8 @@ def enlarge(args: argparse.Namespace) -> Make:
     if model.scale == 1:
         raise UserError(f"--checkpoint={args.checkpoint}: {NOTHING}")
     devices = args.devices or len(jax.local_devices())
-    enlarger = make_enlarger(
-        model.network, model.variables, tile=args.tile, halo=args.halo, batch=args.batch, devices=devices
-    )
+    settings = {name: getattr(args, name) for name in ("tile", "halo", "batch", "ensemble")}
+    enlarger = make_enlarger(model.network, model.variables, devices=devices, **settings)
     scale = args.scale or float(model.scale)
 
     def make(picture: Picture, progress: Callable[[int, int], None]) -> Made:
@@ -46,4 +45,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--halo", type=natural, help="pixels around a tile (default: all that the network sees; fewer may show seams)")
     add("--batch", type=positive, default=1, help="tiles at once on a device (default 1)")
     add("--devices", type=natural, default=0, help="so many of the devices (default: all)")
+    add(
+        "--ensemble",
+        action="store_true",
+        help="mean over eight ways to turn and mirror it: nearer to the original, 8 times as long",
+    )
     return parser.parse_args(argv)

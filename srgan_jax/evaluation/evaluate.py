@@ -8,6 +8,7 @@ import numpy as np
 from srgan_jax import metrics
 from srgan_jax.evaluation.fid import Fid
 from srgan_jax.evaluation.pairs import Pairs
+from srgan_jax.inference.ensemble import ensembled
 from srgan_jax.inference.lpips import Lpips
 from srgan_jax.inference.pictures import Picture, comparison
 from srgan_jax.inference.upscale import Upscale, make_upscale
@@ -23,14 +24,19 @@ COPY = {"name": "input", "weights": "none: the input itself"}  # at scale 1
 
 
 def evaluate(
-    generators: Sequence[Generator], sets: Mapping[str, Pairs], lpips: Sequence[Lpips] = (), fid: Fid | None = None
+    generators: Sequence[Generator],
+    sets: Mapping[str, Pairs],
+    lpips: Sequence[Lpips] = (),
+    fid: Fid | None = None,
+    ensemble: bool = False,
 ) -> tuple[Result, Outputs]:
     """(result, pictures): every method on every set.
 
     result is ready for JSON: {"convention", "code", "data": {set: origin}, "methods": [{"name", ..., "sets":
     {set: {"images": {file: figures}, "mean": figures}}}, ...]}, the control first. pictures[set][method] are its
     outputs.
-    All sets are of one scale. `fid`, a figure of a set, stands in its mean alone.
+    All sets are of one scale. `fid`, a figure of a set, stands in its mean alone. ensemble: the generators by
+    self-ensemble, which a "+" after their names tells, as in Lim et al. 2017.
     """
     (scale,) = {pairs.origin["scale"] for pairs in sets.values()}
     upscalers: list[Any] = [lambda lr: imresize(lr, scale=scale) if scale > 1 else lr]
@@ -38,14 +44,16 @@ def evaluate(
     compiled: dict[Any, Upscale] = {}  # of equal networks one program, whatever their weights
     for generator in generators:
         upscale = compiled.setdefault(generator.network, make_upscale(generator.network))
+        upscale = ensembled(upscale) if ensemble else upscale
         upscalers.append(lambda lr, upscale=upscale, variables=generator.variables: upscale(variables, lr))
         methods.append(
             {
-                "name": generator.name,
+                "name": generator.name + "+" * ensemble,
                 "run": str(generator.run),
                 "step": generator.step,
                 "weights_sha256": digest_tree(generator.variables),
                 "config": generator.config.to_dict(),
+                "self_ensemble": ensemble,
                 "sets": {},
             }
         )

@@ -32,12 +32,14 @@ TOLERANCE = 0.05  # dB that the control row may be off before data or resize are
 def row(method: dict[str, Any]) -> str | None:
     """The paper's name for a method of a result: its own name if that is one, or else what its config says.
 
-    None for what the paper has no row for: another scale, another generator, another loss.
+    None for what the paper has no row for: another scale, another generator, another loss, self-ensemble.
     """
     name = method["name"]
     if any(name in rows for rows in TABLE.values()):
         return name
     config = method.get("config", {})
+    if method.get("self_ensemble"):
+        return None
     if config.get("scale") != SCALE or not {"loss", "discriminator"} <= config.keys():
         return None
     generator, loss = config["generator"], config["loss"]

@@ -5,7 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Num
 
 from srgan_jax.errors import UserError
+from srgan_jax.inference.ensemble import EIGHT, averaged, deepened, returned, turned
 from srgan_jax.inference.fold import fold
 from srgan_jax.inference.tiles import Enlarge, Span, auto_tile, make_enlarge, padded, spans
 from srgan_jax.models.extent import reach
@@ -38,6 +39,7 @@ class Enlarger:
     tile: int | None
     halo: int
     batch: int
+    ensemble: bool
 
     def bands(self, rows: Rows, size: tuple[int, int], scale: float | None, progress: Progress) -> Iterator[Band]:
         """The picture of `size` (height, width), `scale` times as large, in bands from its top; see output_size.
@@ -79,7 +81,7 @@ class Enlarger:
 
     def _tiled(self, window: Rows, size: tuple[int, int], tile: int, progress: Progress) -> Iterator[Band]:
         down, across = (spans(length, tile, self.halo) for length in size)
-        shape = tuple(padded(length, tile) for length in size)
+        shape = padded(size[0], tile), padded(size[1], tile)
         own, done = self.network.scale, 0
         for vertical in down:
             source = window(vertical.start, vertical.stop)
@@ -93,28 +95,45 @@ class Enlarger:
                 progress(done, len(down) * len(across))
             yield band
 
-    def _row(self, source: Band, across: list[Span], shape: tuple[int, ...]) -> Iterator[tuple[Span, Band]]:
-        """Each tile of a row of them, enlarged; one batch waits for each device while the result of another is used."""
-        batch = min(self.batch, len(across))
-        running: deque[tuple[list[Span], jax.Array]] = deque()
-        for number, index in enumerate(range(0, len(across), batch)):
-            group = across[index : index + batch]
-            tiles = np.zeros((batch, *shape, source.shape[-1]), source.dtype)
-            sizes = np.ones((batch, 2), np.int32)
-            for i, span in enumerate(group):
-                cut = source[:, span.start : span.stop]
-                sizes[i] = cut.shape[:2]
-                rest = [(0, n - m) for n, m in zip(shape, cut.shape, strict=False)]
-                tiles[i] = np.pad(cut, [*rest, (0, 0)], "symmetric")
-            running.append((group, self.enlarge(self.copies[number % len(self.copies)], tiles, sizes)))
+    def _row(self, source: Band, across: list[Span], shape: tuple[int, int]) -> Iterator[tuple[Span, Band]]:
+        if not self.ensemble:
+            return ((span, sr) for span, _, sr in self._enlarged(source, across, shape, EIGHT[:1]))
+        return averaged(self._enlarged(deepened(source), across, shape, EIGHT), source.dtype)
+
+    def _enlarged(
+        self, source: Band, across: list[Span], shape: tuple[int, int], ways: range
+    ) -> Iterator[tuple[Span, int, Band]]:
+        """Each tile of a row of them by each way; one batch waits for each device while another's result is used."""
+        batch, own = min(self.batch, len(across)), self.network.scale
+        running: deque[tuple[list[Span], int, jax.Array]] = deque()
+
+        def collected() -> Iterator[tuple[Span, int, Band]]:
+            group, way, results = running.popleft()
+            for span, sr in zip(group, np.asarray(results), strict=False):  # the last batch has tiles over
+                size = source.shape[0] * own, (span.stop - span.start) * own
+                height, width = size[::-1] if way % 2 else size
+                yield span, way, returned(sr[:height, :width], way)
+
+        groups = [across[index : index + batch] for index in range(0, len(across), batch)]
+        for number, (group, way) in enumerate(product(groups, ways)):
+            cuts = [turned(source[:, span.start : span.stop], way) for span in group]
+            tiles, sizes = stacked(cuts, shape[::-1] if way % 2 else shape, batch)
+            running.append((group, way, self.enlarge(self.copies[number % len(self.copies)], tiles, sizes)))
             if len(running) > len(self.copies):
-                yield from collected(*running.popleft())
-        for group, results in running:
-            yield from collected(group, results)
+                yield from collected()
+        while running:
+            yield from collected()
 
 
-def collected(group: list[Span], results: jax.Array) -> Iterator[tuple[Span, Band]]:
-    return zip(group, np.asarray(results), strict=False)  # the last batch has tiles over
+def stacked(cuts: list[Band], shape: tuple[int, int], batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """`batch` tiles of one shape that go on as each cut's mirror image, and the cuts' sizes; see make_enlarge."""
+    tiles = np.zeros((batch, *shape, cuts[0].shape[-1]), cuts[0].dtype)
+    sizes = np.ones((batch, 2), np.int32)
+    for i, cut in enumerate(cuts):
+        sizes[i] = cut.shape[:2]
+        rest = [(0, n - m) for n, m in zip(shape, cut.shape, strict=False)]
+        tiles[i] = np.pad(cut, [*rest, (0, 0)], "symmetric")
+    return tiles, sizes
 
 
 def resized(bands: Iterator[Band], size: tuple[int, int], shape: tuple[int, int], scale: float) -> Iterator[Band]:
@@ -145,6 +164,7 @@ def make_enlarger(
     halo: int | None = None,
     batch: int = 1,
     devices: int = 1,
+    ensemble: bool = False,
 ) -> Enlarger:
     """`network` with `variables`, from which BatchNorm is folded away, ready for pictures of any size.
 
@@ -152,6 +172,7 @@ def make_enlarger(
     halo: LR pixels around a tile that are computed and dropped; None: as many as the network sees, by which tiles equal
         the whole. Fewer are faster, and may show seams.
     batch: tiles at once on a device. devices: so many of this process's.
+    ensemble: the mean over the eight ways to turn and mirror each tile, which takes eight times as long.
 
     Raises:
       UserError: more devices than there are, or tiles that are all halo.
@@ -166,7 +187,7 @@ def make_enlarger(
     if tile and tile <= 2 * halo:
         raise UserError(f"tile={tile}: nothing is left between halos of {halo} pixels; give at least {4 * halo}")
     copies = [jax.device_put(folded, device) for device in there[:devices]]
-    return Enlarger(network, copies, make_enlarge(network), tile, halo, batch)
+    return Enlarger(network, copies, make_enlarge(network), tile, halo, batch, ensemble)
 
 
 def output_size(height: int, width: int, scale: float) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from PIL import Image
 from running import ROOT, limited, refusal
 from small_weights import small_weights
 
+import srgan_jax
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import read_image
 
@@ -66,6 +67,15 @@ def test_tiles_change_nothing(weights, tmp_path):
     assert np.ptp(whole) > 200
     for name in ("tiled", "auto"):
         assert np.abs(read_image(tmp_path / f"{name}.png") - whole).max() <= 1  # rounding of a value half-way
+
+
+def test_self_ensemble_is_that_of_the_library(weights, tmp_path):
+    source, target = noise(tmp_path / "a.png"), tmp_path / "big.png"
+    assert upscale(weights, "-i", source, "-o", target, "--ensemble", "-s", "3") == 0
+    image = read_image(source)
+    by_library = srgan_jax.upscale(image, weights, ensemble=True, scale=3)
+    np.testing.assert_array_equal(read_image(target), by_library)
+    assert np.abs(by_library.astype(int) - srgan_jax.upscale(image, weights, scale=3)).max() > 3
 
 
 def test_kind_and_metadata_are_kept(weights, tmp_path):

@@ -63,6 +63,16 @@ def test_results_of_several_measurements_make_the_table_of_one(runs, tmp_path, c
     assert table(merged) == table(together)
 
 
+def test_self_ensemble_has_a_name_of_its_own(runs, tmp_path, capsys):
+    evaluated(["--checkpoint", runs / "run0", "--set", runs / "plain"], tmp_path / "once.json")
+    arguments = ["--checkpoint", runs / "run0", "--set", runs / "plain", "--ensemble", "--add", tmp_path / "once.json"]
+    bicubic, plus, once = evaluated(arguments, tmp_path / "both.json")["methods"]
+    assert (plus["name"], once["name"]) == ("run0+", "run0") and plus["weights_sha256"] == once["weights_sha256"]
+    assert (plus["self_ensemble"], once["self_ensemble"]) == (True, False) and "self_ensemble" not in bicubic
+    assert plus["sets"]["plain"]["mean"] != once["sets"]["plain"]["mean"]
+    assert capsys.readouterr().out.count("run0+ ") == 1
+
+
 def fault(runs, tmp_path, change):
     """What merging a result with a changed copy of itself says."""
     sets = ["--set", runs / "plain"]
@@ -211,7 +221,8 @@ def test_the_papers_row_is_known_by_the_config(config, fields, row):
 
     loaded = import_module(f"configs.{config}").get_config()
     loaded.update_from_flattened_dict(fields)
-    assert paper.row(measured("any", 30.0, config=loaded.to_dict())) == row
+    method = measured("any", 30.0, config=loaded.to_dict())
+    assert paper.row(method) == row and paper.row(method | {"self_ensemble": True}) is None
 
 
 def test_control_rows_on_the_papers_sets(data_dir, tmp_path, capsys):
