@@ -39,9 +39,10 @@ def get_config() -> ConfigDict:
     c.data.cache_mb = 2048  # host, without a store: decoded photographs kept in memory, in MB (0 = none)
 
     c.generator = ConfigDict()
-    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's; only blocks, features) | unet | resnet (pix2pix)
+    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's) | rrdb (ESRGAN's) | unet | resnet (pix2pix)
     c.generator.blocks = 16  # not unet
     c.generator.features = 64
+    c.generator.growth = 32  # rrdb, which has these three alone: features that each convolution of a block adds
     c.generator.norm = "batch"  # batch | none | unet, resnet: instance
     c.generator.norm_epsilon = 1e-5  # torch has 1e-5, Keras 1e-3
     c.generator.prelu = "shared"  # one slope per layer: shared | per channel: channel
@@ -74,6 +75,7 @@ def get_config() -> ConfigDict:
     c.loss.feature = ConfigDict()
     c.loss.feature.weight = 0.0
     c.loss.feature.weight_for = "caffe"  # weights that weight and scale were chosen for: caffe | torchvision
+    c.loss.feature.kind = "mse"  # mse | l1 (ESRGAN)
     c.loss.feature.network = "vgg19"  # vgg19 | vgg16
     c.loss.feature.layer = "5.4"  # i.j: the j-th convolution before the i-th max-pool
     c.loss.feature.after_relu = True

@@ -23,7 +23,11 @@ FREE = tuple(
     "validation parallel.mode guard".split()
 )
 
-BEFORE = {"discriminator.stages": 4}  # what runs had before there was such a field
+BEFORE = {
+    "discriminator.stages": 4,
+    "generator.growth": 32,
+    "loss.feature.kind": "mse",
+}  # what runs had before there was such a field
 
 CHOICES = {
     "scale": (1, *srresnet.STAGES),
@@ -45,6 +49,7 @@ CHOICES = {
     "loss.pixel.kind": losses.PIXEL_KINDS,
     "loss.lpips.network": tuple(lpips.TRUNKS),
     "loss.feature.network": vgg.NETWORKS,
+    "loss.feature.kind": losses.FEATURE_KINDS,
     "loss.feature.channels": losses.CHANNEL_KINDS,
     "loss.feature.origin": vgg.ORIGINS,
     "loss.feature.weight_for": vgg.ORIGINS,
@@ -59,7 +64,7 @@ POSITIVE = (
     "generator.first_kernel generator.last_kernel generator.norm_epsilon discriminator.features "
     "discriminator.dense discriminator.updates discriminator.loss_weight data.shrink generator.levels log.every "
     "checkpoint.every checkpoint.keep optimizer.learning_rate optimizer.factor optimizer.eps validation.images "
-    "loss.feature.scale parallel.accumulate guard.patience guard.factor discriminator.stages"
+    "loss.feature.scale parallel.accumulate guard.patience guard.factor discriminator.stages generator.growth"
 ).split()
 NOT_NEGATIVE = (
     "seed data.cache_mb data.resize data.jitter discriminator.pool "

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 PIXEL_KINDS = ("mse", "l1", "charbonnier")
+FEATURE_KINDS = ("mse", "l1")
 CHANNEL_KINDS = ("mean", "sum")
 ADVERSARIAL_KINDS = ("nonsaturating", "minimax", "lsgan", "hinge", "relativistic", "wgan-gp")
 TERMS = ("pixel", "feature", "lpips", "adversarial", "tv")
@@ -36,18 +37,23 @@ def pixel_loss(kind: str, sr: Images, hr: Images) -> Scalar:
     raise _unknown("pixel loss", kind, PIXEL_KINDS)
 
 
-def feature_loss(phi_sr: Images, phi_hr: Images, *, scale: float = 1 / 12.75, channels: str = "mean") -> Scalar:
-    """Mean squared distance of the features after both are multiplied by `scale` (eq. 5).
+def feature_loss(
+    phi_sr: Images, phi_hr: Images, *, scale: float = 1 / 12.75, channels: str = "mean", kind: str = "mse"
+) -> Scalar:
+    """Mean squared distance of the features after both are multiplied by `scale` (eq. 5); kind="l1": absolute distance.
 
     Read literally, eq. 5 divides by W*H and sums over channels: channels="sum". The paper's factor
     0.006 = (1/12.75)**2, as reimplementations use it, belongs to channels="mean", and to weights of
-    Caffe origin. ValueError for another value of `channels`.
+    Caffe origin. ValueError for another value of `channels` or `kind`.
     """
-    squared = (scale * (_float32(phi_sr) - _float32(phi_hr))) ** 2
+    if kind not in FEATURE_KINDS:
+        raise _unknown("feature loss", kind, FEATURE_KINDS)
+    difference = scale * (_float32(phi_sr) - _float32(phi_hr))
+    distance = difference**2 if kind == "mse" else jnp.abs(difference)
     if channels == "mean":
-        return jnp.mean(squared)
+        return jnp.mean(distance)
     if channels == "sum":
-        return jnp.mean(jnp.sum(squared, axis=-1))
+        return jnp.mean(jnp.sum(distance, axis=-1))
     raise _unknown("feature.channels", channels, CHANNEL_KINDS)
 
 
@@ -166,7 +172,7 @@ def generator_terms(
 ) -> dict[str, Callable[[Images], Scalar]]:
     """The generator's terms as functions of sr, not yet weighted, by name in TERMS; one of weight zero is not there.
 
-    hr, sr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale,
+    hr, sr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale, kind,
     channels}, lpips.weight, adversarial.{kind, weight} and tv.weight. features: phi, images to features.
     lpips: the distances of two batches. fake_logits: D as a function of sr. real_logits: D's of hr, for the
     relativistic loss; axis_name: see there. Raises ValueError if a term with a weight lacks its function.
@@ -179,7 +185,9 @@ def generator_terms(
         if features is None:
             raise ValueError("loss.feature.weight is not zero, but there is no feature network")
         phi_hr = jax.lax.stop_gradient(features(hr))  # not as one batch with SR: only SR's needs a backward pass
-        terms["feature"] = lambda sr: feature_loss(features(sr), phi_hr, scale=feature.scale, channels=feature.channels)
+        settings = {"scale": feature.scale, "channels": feature.channels}
+        settings["kind"] = feature.get("kind", "mse")  # a run may be older than the field
+        terms["feature"] = lambda sr: feature_loss(features(sr), phi_hr, **settings)
     if config_loss.lpips.weight:
         if lpips is None:
             raise ValueError("loss.lpips.weight is not zero, but there is no LPIPS")

@@ -88,6 +88,50 @@ class TorchMSRResNet(nn.Module):
         return y + F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
 
+class TorchDense(nn.Module):
+    def __init__(self, width, growth):
+        super().__init__()
+        for k in range(5):
+            made = width if k == 4 else growth
+            setattr(self, f"conv{k + 1}", nn.Conv2d(width + k * growth, made, 3, padding=1))
+
+    def forward(self, x):
+        seen = x
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            seen = torch.cat([seen, F.leaky_relu(conv(seen), 0.2)], 1)
+        return x + 0.2 * self.conv5(seen)
+
+
+class TorchRRDB(nn.Module):
+    def __init__(self, width, growth):
+        super().__init__()
+        self.rdb1, self.rdb2, self.rdb3 = (TorchDense(width, growth) for _ in range(3))
+
+    def forward(self, x):
+        return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
+
+
+class TorchRRDBNet(nn.Module):
+    """ESRGAN's, with the names that BasicSR gives its parts."""
+
+    def __init__(self, stages=2, width=8, growth=4, blocks=2, channels=3):
+        super().__init__()
+        self.stages = stages
+        self.conv_first = nn.Conv2d(channels, width, 3, padding=1)
+        self.body = nn.Sequential(*[TorchRRDB(width, growth) for _ in range(blocks)])
+        for name in ("conv_body", *(f"conv_up{i + 1}" for i in range(stages)), "conv_hr"):
+            setattr(self, name, nn.Conv2d(width, width, 3, padding=1))
+        self.conv_last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, x):
+        x = self.conv_first(x)
+        x = x + self.conv_body(self.body(x))
+        for i in range(self.stages):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = F.leaky_relu(getattr(self, f"conv_up{i + 1}")(x), 0.2)
+        return self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2))
+
+
 def randomised(network):
     """Every parameter and statistic drawn; the output is brought into the middle of [0, 1]."""
     generator = torch.Generator().manual_seed(0)

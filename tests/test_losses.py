@@ -57,6 +57,8 @@ def test_feature_loss():
     np.testing.assert_allclose(losses.feature_loss(phi, zero), 1.0, rtol=1e-6)
     np.testing.assert_allclose(losses.feature_loss(phi, zero, channels="sum"), 5.0, rtol=1e-6)
     np.testing.assert_allclose(losses.feature_loss(phi, zero, scale=2.0), (2 * 12.75) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(losses.feature_loss(zero, phi, scale=2.0, kind="l1"), 2 * 12.75, rtol=1e-6)
+    np.testing.assert_allclose(losses.feature_loss(phi, zero, channels="sum", kind="l1"), 5.0, rtol=1e-6)
 
 
 def test_total_variation_is_a_sum_per_image():
@@ -134,6 +136,7 @@ def test_generator_is_pushed_towards_larger_logits(kind):
     [
         lambda: losses.pixel_loss("l3", jnp.zeros((1, 1, 1, 3)), jnp.zeros((1, 1, 1, 3))),
         lambda: losses.feature_loss(jnp.zeros((1, 1, 1, 3)), jnp.zeros((1, 1, 1, 3)), channels="max"),
+        lambda: losses.feature_loss(jnp.zeros((1, 1, 1, 3)), jnp.zeros((1, 1, 1, 3)), kind="l3"),
         lambda: losses.generator_adversarial("vanilla", FAKE),
         lambda: losses.discriminator_adversarial("vanilla", REAL, FAKE),
     ],

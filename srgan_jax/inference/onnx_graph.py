@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from srgan_jax import __version__
 from srgan_jax.errors import UserError
 from srgan_jax.models.msrresnet import MSRResNet
+from srgan_jax.models.rrdb import CONVS, DENSE, RESIDUAL, RRDBNet
 from srgan_jax.models.srresnet import STAGES, SRResNet
 from srgan_jax.ops.bicubic import upscale
 
@@ -47,8 +48,12 @@ class Graph:
     def prelu(self, x: str, layer: Mapping[str, Any]) -> str:
         return self.add("PRelu", x, self.constant(np.reshape(layer["slope"], (-1, 1, 1))))
 
-    def leaky(self, x: str) -> str:
-        return self.add("LeakyRelu", x, alpha=0.1)
+    def leaky(self, x: str, slope: float = 0.1) -> str:
+        return self.add("LeakyRelu", x, alpha=slope)
+
+    def plus(self, x: str, y: str, share: float) -> str:
+        """x + share * y."""
+        return self.add("Add", x, self.add("Mul", y, self.constant(share)))
 
     def shuffle(self, x: str, factor: int) -> str:
         """In torch's order of channels, which ONNX calls CRD."""
@@ -74,6 +79,10 @@ class Graph:
         padded = self.mirrored(self.mirrored(x, 2, 2), 3, 2)
         return self.shuffle(self.add("Conv", padded, self.constant(kernel), group=3), factor)
 
+    def nearest(self, x: str, factor: int) -> str:
+        scales, at = self.constant([1, 1, factor, factor]), {"coordinate_transformation_mode": "asymmetric"}
+        return self.add("Resize", x, "", scales, mode="nearest", nearest_mode="floor", **at)
+
     def bilinear(self, x: str, factor: int) -> str:
         scales = self.constant([1, 1, factor, factor])
         return self.add("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
@@ -89,6 +98,8 @@ def onnx_model(network: nn.Module, params: Any, metadata: Mapping[str, str]) -> 
         x, base = _srresnet(graph, network, params)
     elif isinstance(network, MSRResNet):
         x, base = _msrresnet(graph, network, params)
+    elif isinstance(network, RRDBNet):
+        x, base = _rrdb(graph, network, params)
     else:
         raise UserError(f"--to onnx: {type(network).__name__} has no ONNX graph; leave this format out")
     # [-1, 1] to [0, 1]; `base` has it already
@@ -133,3 +144,21 @@ def _msrresnet(graph: Graph, network: MSRResNet, params: Any) -> tuple[str, str]
         x = graph.leaky(graph.shuffle(graph.conv(x, params[f"conv_up_{i}"]), factor))
     x = graph.leaky(graph.conv(x, params["conv_hr"]))
     return graph.conv(x, params["conv_last"]), graph.bilinear("lr", network.scale)
+
+
+def _rrdb(graph: Graph, network: RRDBNet, params: Any) -> tuple[str, str]:
+    """As _srresnet."""
+    x = first = graph.conv("lr", params["conv_first"])
+    for i in range(network.blocks):
+        block = x
+        for j in range(DENSE):
+            dense, seen = params[f"block_{i}"][f"dense_{j}"], x
+            for k in range(CONVS - 1):
+                seen = graph.add("Concat", seen, graph.leaky(graph.conv(seen, dense[f"conv_{k}"]), 0.2), axis=1)
+            x = graph.plus(x, graph.conv(seen, dense[f"conv_{CONVS - 1}"]), RESIDUAL)
+        x = graph.plus(block, x, RESIDUAL)
+    x = graph.add("Add", first, graph.conv(x, params["conv_after"]))
+    for i, factor in enumerate(STAGES[network.scale]):
+        x = graph.leaky(graph.conv(graph.nearest(x, factor), params[f"conv_up_{i}"]), 0.2)
+    x = graph.leaky(graph.conv(x, params["conv_hr"]), 0.2)
+    return graph.conv(x, params["conv_last"]), graph.constant(0.5)

@@ -17,12 +17,14 @@ from srgan_jax.models.lpips import LPIPS
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.patchgan import PatchGAN
 from srgan_jax.models.pix2pix import ResNet, UNet
+from srgan_jax.models.rrdb import RRDBNet
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.models.vgg import VGG
 
 GENERATORS: dict[str, type[nn.Module]] = {
     "srresnet": SRResNet,
     "msrresnet": MSRResNet,
+    "rrdb": RRDBNet,
     "unet": UNet,
     "resnet": ResNet,
 }

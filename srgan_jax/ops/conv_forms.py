@@ -51,7 +51,9 @@ def winograd(x: Array, kernel: Array, stride: int, turned: bool = False) -> Arra
     taps = [_taps(row) for row in _taps(kernel.astype(jnp.float32))]
     if turned:  # which changes places with which follows from _taps
         taps = [[taps[i][j] for j in (3, 1, 2, 0)] for i in (3, 1, 2, 0)]
-    x = jnp.pad(x.astype(jnp.float32), ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
+    # h % 2 is what is added to 1, in words by which a symbolic h is known to become even
+    even = [(1, 1 + 2 * ((side + 1) // 2) - side) for side in (h, w)]
+    x = jnp.pad(x.astype(jnp.float32), ((0, 0), *even, (0, 0)))
     each = "tnc,tdc->tnd" if turned else "tnc,tcd->tnd"
     m = []
     for rows, kernels in zip(_spread(x, 1), taps, strict=True):  # 4 products in one, or programs are slow to load

@@ -83,11 +83,11 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
         sr = generator.network.apply(variables, lr, train=False) if generator else enlarged
         condition = enlarged if config.discriminator.conditional else enlarged[..., :0]
 
-        def content(vgg: VGG, params: Any, scale: float, channels: str) -> Any:
+        def content(vgg: VGG, params: Any, **settings: Any) -> Any:
             def loss(sr: jax.Array) -> jax.Array:
                 phi_sr, phi_hr = (vgg.apply({"params": params}, x) for x in (sr, hr))
                 assert isinstance(phi_sr, jax.Array) and isinstance(phi_hr, jax.Array)
-                return losses.feature_loss(phi_sr, phi_hr, scale=scale, channels=channels)
+                return losses.feature_loss(phi_sr, phi_hr, **settings)
 
             return loss
 
@@ -99,8 +99,8 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
             return loss
 
         terms = (
-            content(paper, paper_params, SCALE, "mean"),
-            content(own, own_params, feature.scale, feature.channels),
+            content(paper, paper_params, scale=SCALE),
+            content(own, own_params, **{name: feature[name] for name in ("scale", "channels", "kind")}),
             adversarial("nonsaturating"),
             adversarial(config.loss.adversarial.kind),
         )

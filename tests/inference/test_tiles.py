@@ -12,6 +12,7 @@ from srgan_jax.inference.enlarge import make_enlarger, output_size
 from srgan_jax.inference.tiles import SMALL, padded, spans
 from srgan_jax.models.extent import apply_within, reach
 from srgan_jax.models.msrresnet import MSRResNet
+from srgan_jax.models.rrdb import RRDBNet
 from srgan_jax.models.srresnet import SRResNet
 from srgan_jax.ops.bicubic import imresize
 
@@ -20,6 +21,7 @@ NETWORKS = {
     "bicubic skip, x3": SRResNet(blocks=1, features=8, norm="none", skip="bicubic", scale=3, last_kernel=3),
     "tanh, x2": SRResNet(blocks=1, features=8, norm="none", output="tanh", scale=2),
     "MSRResNet": MSRResNet(blocks=2, features=8),
+    "RRDBNet, x3": RRDBNet(scale=3, blocks=1, features=8, growth=4),
 }
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from srgan_jax.ops import conv
 from srgan_jax.ops.conv import convolve, shuffled_conv
@@ -196,6 +197,18 @@ def test_accelerators_get_the_plain_program(platform, case):
 
     assert convolutions(function, platform) == convolutions(expected, platform)
     assert convolutions(function, "cpu") != convolutions(expected, "cpu")
+
+
+@pytest.mark.parametrize(("channels", "features"), [(3, 8), (8, 3), (128, 64)])
+def test_one_exported_program_is_for_pictures_of_every_size(channels, features):
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, channels, features)), jnp.float32)
+    b, h, w = export.symbolic_shape("b, h, w")
+    function = jax.jit(lambda x: convolve(x, kernel))
+    program = export.export(function)(jax.ShapeDtypeStruct((b, h, w, channels), jnp.float32))
+    for shape in ((1, 5, 6), (2, 1, 1)):
+        x = jnp.asarray(rng.normal(size=(*shape, channels)), jnp.float32)
+        assert_close(program.call(x), plain(x, kernel, 1))
 
 
 def test_a_batch_divided_over_four_devices():

@@ -1,12 +1,22 @@
 """Generators from elsewhere: the same function as in torch and Keras, real figures, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from foreign_generators import TorchMSRResNet, TorchSRResNet, assert_same, krasserm, numpy_state, picture, randomised
+from foreign_generators import (
+    TorchMSRResNet,
+    TorchRRDBNet,
+    TorchSRResNet,
+    assert_same,
+    krasserm,
+    numpy_state,
+    picture,
+    randomised,
+)
 from safetensors.numpy import load_file, save_file
 
 from srgan_jax.data.images import list_images, read_image
@@ -41,6 +51,46 @@ def test_a_basicsr_msrresnet_is_the_same_here(tmp_path, scale):
     for lr in (picture(), picture(1, 5)):
         assert_same(network, tmp_path / "net.safetensors", lr)
     assert load_config(tmp_path / "net.safetensors", "").scale == scale
+
+
+def second_names(name):
+    """As ESRGAN's own published files have them."""
+    name = re.sub(r"body\.(\d)\.rdb(\d)", r"RRDB_trunk.\1.RDB\2", name).replace("conv_body", "trunk_conv")
+    return name.replace("conv_up", "upconv").replace("conv_hr", "HRconv")
+
+
+def first_names(name):
+    """As those of its old architecture have them, and many that others trained; of x4."""
+    name = re.sub(r"body\.(\d)\.rdb(\d)\.(conv\d)", r"model.1.sub.\1.RDB\2.\3.0", name)
+    places = {"conv_first": "0", "conv_body": "1.sub.2", "conv_up1": "3", "conv_up2": "6", "conv_hr": "8"}
+    for layer, place in {**places, "conv_last": "10"}.items():
+        name = name.replace(layer, f"model.{place}")
+    return name
+
+
+@pytest.mark.parametrize("named", [str, second_names, first_names], ids=["BasicSR", "ESRGAN", "its old architecture"])
+def test_an_rrdbnet_is_the_same_here(tmp_path, named):
+    network = randomised(TorchRRDBNet())
+    state = {named(name): tensor for name, tensor in network.state_dict().items()}
+    torch.save({"params_ema": state} if named is str else state, tmp_path / "net.pth")
+    convert_generator(tmp_path / "net.pth", output=tmp_path / "net.safetensors", field="")
+    for lr in (picture(), picture(1, 5)):
+        assert_same(network, tmp_path / "net.safetensors", lr)
+    config = load_config(tmp_path / "net.safetensors", "")
+    assert (config.scale, config.generator.blocks, config.generator.features, config.generator.growth) == (4, 2, 8, 4)
+
+
+def test_an_old_rrdbnet_may_be_for_x2(tmp_path):
+    network = randomised(TorchRRDBNet(stages=1))
+    places = {"conv_up1": "model.3", "conv_hr": "model.5", "conv_last": "model.7"}
+    state = {
+        first_names(re.sub(r"^\w+", lambda found: places.get(found[0], found[0]), name)): tensor
+        for name, tensor in network.state_dict().items()
+    }
+    torch.save(state, tmp_path / "net.pth")
+    convert_generator(tmp_path / "net.pth", output=tmp_path / "net.safetensors", field="")
+    assert_same(network, tmp_path / "net.safetensors")
+    assert load_config(tmp_path / "net.safetensors", "").scale == 2
 
 
 @pytest.mark.parametrize("make", [TorchSRResNet, TorchMSRResNet])

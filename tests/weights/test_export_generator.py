@@ -8,6 +8,7 @@ import torch
 from compiled import applied
 from foreign_generators import (
     TorchMSRResNet,
+    TorchRRDBNet,
     TorchSRResNet,
     krasserm,
     numpy_state,
@@ -91,7 +92,12 @@ def test_what_was_trained_here_and_exported_is_the_same_function(tmp_path, layou
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 @pytest.mark.parametrize(
     ("layout", "network"),
-    [("lornatang", TorchSRResNet()), ("basicsr", TorchMSRResNet()), ("basicsr", TorchMSRResNet(3))],
+    [
+        ("lornatang", TorchSRResNet()),
+        ("basicsr", TorchMSRResNet()),
+        ("basicsr", TorchMSRResNet(3)),
+        ("esrgan", TorchRRDBNet()),
+    ],
 )
 def test_converted_and_exported_it_is_what_it_was(tmp_path, layout, network, ending):
     before = numpy_state(randomised(network))
@@ -99,7 +105,9 @@ def test_converted_and_exported_it_is_what_it_was(tmp_path, layout, network, end
     convert_generator(tmp_path / "in.safetensors", output=tmp_path / "ours.safetensors", field="")
     generator = load_generator(tmp_path / "ours.safetensors", field="")
     export_generator(generator.variables, generator.config, layout, tmp_path / f"out{ending}")
-    wrapper = {"lornatang": "state_dict/", "basicsr": "params/"}[layout] if ending == ".pth" else ""
+    wrapper = (
+        {"lornatang": "state_dict/", "basicsr": "params/", "esrgan": "params/"}[layout] if ending == ".pth" else ""
+    )
     after = read_tensors(tmp_path / f"out{ending}", "")
     assert {name.removeprefix(wrapper) for name in after} == {n for n in before if "num_batches" not in n}
     for name, array in after.items():

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from foreign_generators import TorchMSRResNet, TorchSRResNet, krasserm, numpy_state, randomised, refusal
+from foreign_generators import TorchMSRResNet, TorchRRDBNet, TorchSRResNet, krasserm, numpy_state, randomised, refusal
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -48,6 +48,14 @@ def changed(state, **changes):
         (TorchMSRResNet, {"body__1__conv2__weight": None}, "body.1.conv2.weight is missing"),
         (TorchMSRResNet, {"upconv1__weight": None}, "upconv1.weight is missing"),
         (TorchMSRResNet, {"conv_after_body__weight": np.zeros(3)}, "conv_after_body.weight has no place in msrresnet"),
+        (TorchRRDBNet, {"body__1__rdb3__conv5__bias": None}, "body.1.rdb3.conv5.bias is missing"),
+        (TorchRRDBNet, {"body__0__rdb1__conv1__weight": np.zeros(3)}, "body.0.rdb1.conv1.weight is [3]"),
+        (TorchRRDBNet, {"body__0__rdb1__conv2__weight": np.zeros((4, 8, 3, 3))}, "conv2.weight is [4, 8, 3, 3]"),
+        (TorchRRDBNet, {"conv_up1__weight": None, "conv_up2__weight": None}, "conv_up1.weight is missing"),
+        (TorchRRDBNet, {"conv_up1__weight": np.zeros((32, 8, 3, 3))}, "fit no network"),
+        (TorchRRDBNet, {"conv_up3__weight": np.zeros(1), "conv_up4__weight": np.zeros(1)}, "4 enlargements"),
+        (TorchRRDBNet, {"conv_first__weight": np.zeros((8, 12, 3, 3))}, "pixel unshuffle, as RealESRGAN_x2plus"),
+        (TorchRRDBNet, {"body__0__rdb1__conv1x1__weight": np.zeros(3)}, "conv1x1.weight has no place in rrdb"),
         (TorchMSRResNet, {"body__0__conv1__weight": None}, "not a generator of krasserm, lornatang, basicsr"),
     ],
 )
