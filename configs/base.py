@@ -39,10 +39,10 @@ def get_config() -> ConfigDict:
     c.data.cache_mb = 2048  # host, without a store: decoded photographs kept in memory, in MB (0 = none)
 
     c.generator = ConfigDict()
-    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR's) | rrdb (ESRGAN's) | unet | resnet (pix2pix)
+    c.generator.name = "srresnet"  # srresnet | msrresnet (BasicSR) | rrdb (ESRGAN) | unet | resnet (pix2pix)
     c.generator.blocks = 16  # not unet
-    c.generator.features = 64
-    c.generator.growth = 32  # rrdb, which has these three alone: features that each convolution of a block adds
+    c.generator.features = 64  # msrresnet: nothing that follows; rrdb: growth alone
+    c.generator.growth = 32  # rrdb: features that each convolution of a dense block adds
     c.generator.norm = "batch"  # batch | none | unet, resnet: instance
     c.generator.norm_epsilon = 1e-5  # torch has 1e-5, Keras 1e-3
     c.generator.prelu = "shared"  # one slope per layer: shared | per channel: channel

@@ -6,9 +6,9 @@
         --config.loss.feature.weights=VGG19
 
 VGG19 is the file that the first command wrote (it needs torch). runs/rrdb_l1 is a finished run of configs/rrdb_l1.py;
-a converted ESRGAN can stand there, too. The weights are the paper's: 5e-3 for the adversarial loss, 1e-2 for L1 on
-images in [0, 1], which is 5e-3 on ours, beside 1 for the features, compared by L1 as in the authors' code. That code's
-discriminator has 5 halvings and 100 dense units, too; its strided kernels are 4 pixels wide, not 3.
+a converted ESRGAN can stand there, too. The weights are the paper's: 5e-3 for the adversarial loss (of which BasicSR's
+code takes half), 1e-2 for L1 on images in [0, 1], which is 5e-3 on ours, beside 1 for the features, compared by L1 as
+in that code. Its discriminator has 5 halvings and 100 dense units, too; its strided kernels are 4 pixels wide, not 3.
 Evaluate and upscale with --which latest (see srgan_mse.py).
 
 Time and figures: not measured here yet.

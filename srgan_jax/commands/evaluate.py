@@ -78,8 +78,9 @@ def main(argv: list[str]) -> int:
     (scale,) = scales
     if args.input and scale > 1:
         raise UserError(f"--input={args.input}: is for networks from image to image, not for x{scale}")
-    if args.ensemble and scale == 1:
-        raise UserError("--ensemble: is for super-resolution, not for networks from image to image; leave it out")
+    if args.ensemble and (scale == 1 or not generators):
+        what = "networks from image to image" if generators else "bicubic alone; give --checkpoint,"
+        raise UserError(f"--ensemble: is for super-resolution, not for {what} or leave it out")
     names = [generator.name + "+" * args.ensemble for generator in generators]
     names.insert(0, "bicubic" if scale > 1 else "input")
     if len(set(names)) < len(names):

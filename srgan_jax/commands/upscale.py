@@ -7,7 +7,7 @@ import jax
 
 from srgan_jax.commands.pictures import Made, Make, arguments, natural, positive, process
 from srgan_jax.errors import UserError
-from srgan_jax.inference.enlarge import LARGEST, NOTHING, make_enlarger, output_size
+from srgan_jax.inference.enlarge import FARTHEST, LARGEST, NOTHING, make_enlarger, output_size
 from srgan_jax.inference.image_io import Picture
 from srgan_jax.library import load
 from srgan_jax.weights.builtin import BUILTIN, DEFAULT
@@ -42,7 +42,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("-s", "--scale", type=float, help="any factor: the network's own (default), then bicubic for what is left")
     add("--checkpoint", help=f"a run, a .safetensors file, or one of {', '.join(BUILTIN)} (default {DEFAULT})")
     add("-t", "--tile", type=natural, help="side of the tiles in pixels; 0: none (default: by the free memory)")
-    add("--halo", type=natural, help="pixels around a tile (default: all that the network sees; fewer may show seams)")
+    add(
+        "--halo",
+        type=natural,
+        help=f"pixels around a tile (default: all that the network sees, up to {FARTHEST}; fewer may show seams)",
+    )
     add("--batch", type=positive, default=1, help="tiles at once on a device (default 1)")
     add("--devices", type=natural, default=0, help="so many of the devices (default: all)")
     add(

@@ -24,6 +24,7 @@ Band = Num[np.ndarray, "n w c"]
 Rows = Callable[[int, int], Band]
 Progress = Callable[[int, int], None]
 
+FARTHEST = 72  # LR pixels that a halo has at most, unless more are asked for: what an SRResNet of 32 blocks sees
 LARGEST = 64  # times as wide and high, which is far beyond what a network can make something of
 NOTHING = "the network is one from image to image, which enlarges nothing; use srgan translate"
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def make_enlarger(
 
     tile: side of the tiles in LR pixels, halos included; None: by the free memory; 0: the picture as a whole.
     halo: LR pixels around a tile that are computed and dropped; None: as many as the network sees, by which tiles equal
-        the whole. Fewer are faster, and may show seams.
+        the whole, but at most FARTHEST. Fewer are faster, and may show seams.
     batch: tiles at once on a device. devices: so many of this process's.
     ensemble: the mean over the eight ways to turn and mirror each tile, which takes eight times as long.
 
@@ -183,7 +184,7 @@ def make_enlarger(
     if not 1 <= devices <= len(there):
         raise UserError(f"devices={devices}: this machine has {len(there)}; give a number from 1 to that")
     network, folded = fold(network, variables)
-    halo = reach(network) if halo is None else halo
+    halo = min(reach(network), FARTHEST) if halo is None else halo
     if tile and tile <= 2 * halo:
         raise UserError(f"tile={tile}: nothing is left between halos of {halo} pixels; give at least {4 * halo}")
     copies = [jax.device_put(folded, device) for device in there[:devices]]

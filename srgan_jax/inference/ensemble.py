@@ -33,17 +33,38 @@ def deepened(picture: Picture) -> Picture:
     return picture.astype(np.uint16) * np.uint16(257) if picture.dtype == np.uint8 else picture
 
 
+def weighed(picture: Picture) -> Picture:
+    """A deepened picture's colour times its alpha, if it has any: what is clear in one way counts for nothing."""
+    weighed = picture.astype(np.float32)
+    if has_alpha(picture):
+        weighed[..., :-1] *= weighed[..., -1:] / top(picture.dtype)
+    return weighed
+
+
 def mean(total: Picture, dtype: Any) -> Picture:
-    """Of eight whose sum is `total`, rounded where dtype has levels."""
-    average = total / np.float32(len(EIGHT) * (257 if dtype == np.uint8 else 1))
-    return (np.floor(average + 0.5) if np.issubdtype(dtype, np.integer) else average).astype(dtype)
+    """Of eight whose sum, weighed, is `total`; rounded where dtype has levels."""
+    average = total / np.float32(len(EIGHT))
+    if has_alpha(average):
+        average[..., :-1] /= np.maximum(average[..., -1:] / top(dtype), np.float32(1e-6))
+    if not np.issubdtype(dtype, np.integer):
+        return average.astype(dtype)
+    return np.floor(average / np.float32(257 if dtype == np.uint8 else 1) + np.float32(0.5)).astype(dtype)
+
+
+def has_alpha(picture: Picture) -> bool:
+    return picture.shape[-1] in (2, 4)
+
+
+def top(dtype: Any) -> np.float32:
+    """Of what is deepened."""
+    return np.float32(65535 if np.issubdtype(dtype, np.integer) else 1)
 
 
 def averaged(parts: Iterator[tuple[Key, int, Picture]], dtype: Any) -> Iterator[tuple[Key, Picture]]:
-    """(what, way, picture) to (what, mean), once all the ways of one have come, in their order."""
+    """(what, way, deepened picture) to (what, mean), once all the ways of one have come, in their order."""
     sums: dict[Key, Picture] = {}
     for key, way, picture in parts:
-        sums[key] = picture.astype(np.float32) + sums.pop(key, np.float32(0))
+        sums[key] = weighed(picture) + sums.pop(key, np.float32(0))
         if way == EIGHT[-1]:
             yield key, mean(sums.pop(key), dtype)
 

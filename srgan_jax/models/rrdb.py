@@ -58,7 +58,7 @@ class RRDBNet(nn.Module):
     dtype: what the layers compute in; parameters and the result are float32.
     axis_name: of no use to a network without batch statistics; every generator has it.
 
-    16,697,987 parameters as in the paper, with 23 blocks. Raises ValueError for another scale.
+    16,697,987 parameters as it stands, which is what the published networks have. Raises ValueError for another scale.
     """
 
     scale: int = 4

@@ -56,7 +56,7 @@ def replay(workdir: Path) -> dict[str, float]:
     Raises:
       UserError: the folder is no run, or one that did not diverge.
     """
-    config = load_config(workdir, "--workdir")
+    config = configs.completed(load_config(workdir, "--workdir"))
     configs.check(config)  # names a field that a run of an older version lacks
     folder = workdir / FOLDER
     if not (folder / BATCH).is_file() or not has_checkpoint(folder):

@@ -114,7 +114,7 @@ def recognise(tensors: Tensors, where: str) -> tuple[str, Tensors]:
     # old instance norms have statistics and nothing else; pix2pix's own loader leaves them out too
     owners = {name.rpartition(".")[0] for name in plain if not name.endswith((".running_mean", ".running_var"))}
     plain = {name: array for name, array in plain.items() if name.rpartition(".")[0] in owners}
-    plain = _renumber(plain) if any("p_re_lu" in name for name in plain) else as_basicsr(plain)
+    plain = _renumber(plain) if any("p_re_lu" in name for name in plain) else as_basicsr(plain, where)
     for origin, mark in MARKS.items():
         if mark in plain:
             return origin, plain
@@ -155,7 +155,7 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
     sizes = {"scale": 2**stages, "generator": {"name": layout.network, "blocks": blocks}}
     names = tensor_names(layout, ConfigDict(sizes))
     kernels = []
-    rrdb = layout.network == "rrdb"
+    rrdb = layout.network == "rrdb"  # enlarges by repeating pixels, not by shuffling them
     for layer in ("conv_first", "conv_up_0", "conv_last", *(["block_0/dense_0/conv_0"] if rrdb else [])):
         name = names[f"params/{layer}/kernel"]
         if name not in tensors:
@@ -166,11 +166,10 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
         kernels.append(kernel if layout.keras else (kernel[2], kernel[3], kernel[1], kernel[0]))
     first, up, last, *inner = kernels
     features = first[3]
-    if rrdb and first[2] > 3:
+    if rrdb and first[2] in (12, 48):
         raise UserError(f"{where}: begins with a pixel unshuffle, as RealESRGAN_x2plus does; take one for x4")
-    scales = [s for s, factors in STAGES.items() if up[3] == features * factors[0] ** 2 and len(factors) == stages]
-    if rrdb:  # enlarges by repeating pixels, by 2 each time
-        scales = [2**stages] if up[3] == features else []
+    wide = {s: 1 if rrdb else factors[0] ** 2 for s, factors in STAGES.items() if len(factors) == stages}
+    scales = [s for s, neighbours in wide.items() if up[3] == features * neighbours]
     if not scales or first[0] % 2 == 0 or last[0] % 2 == 0:
         raise UserError(f"{where}: kernels of {[list(kernel) for kernel in kernels]} fit no network that is known")
     section = {"blocks": blocks, "features": features}
@@ -190,7 +189,11 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
 
 def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: str) -> Tensors:
     """Our network's variables by their paths, "params/conv_first/kernel" and so on."""
-    names, shapes = tensor_names(layout, config), expected_shapes(config)
+    names = tensor_names(layout, config)
+    missing = [theirs for ours, theirs in names.items() if ours.endswith("/kernel") and theirs not in tensors]
+    if missing:
+        raise UserError(f"{where}: {missing[0]} is missing; fetch the file again")
+    shapes = expected_shapes(config)  # traced only now: the file has as many layers
     extra = sorted(tensors.keys() - {names[ours] for ours in shapes})
     if extra:
         raise UserError(f"{where}: {extra[0]} has no place in {layout.network}; these are weights of another network")

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator, generator_shapes
+from srgan_jax.models.rrdb import RRDBNet
 from srgan_jax.weights.tensors import Tensors, read_header, read_tensors, write_safetensors
 
 SECTIONS = ("scale", "dtype", "generator")  # of a run's config: what makes the network
@@ -62,7 +63,8 @@ def _check_config(config: ConfigDict, tensors: int) -> None:
     configs.check_values(configs.flatten(used))
     network = build_generator(config)
     for field in ("blocks", "levels"):
-        if getattr(network, field, 0) > tensors:
+        least = 30 if isinstance(network, RRDBNet) else 1  # tensors for each
+        if least * getattr(network, field, 0) > tensors:
             raise ValueError(f"generator.{field}={getattr(network, field)} in a file of {tensors} tensors")
     expected_shapes(config)
 

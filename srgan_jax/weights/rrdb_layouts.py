@@ -1,8 +1,8 @@
 """Names of ESRGAN's generator, RRDBNet: those of BasicSR and Real-ESRGAN, and the two that ESRGAN itself had before."""
 
 import re
-from collections.abc import Mapping
 
+from srgan_jax.errors import UserError
 from srgan_jax.models.rrdb import CONVS, DENSE
 from srgan_jax.weights.tensors import Tensors
 
@@ -18,31 +18,38 @@ RRDB = (
     ("stages", (("conv_up_{i}", "conv_up{i+1}"),)),
     ("once", (("conv_hr", "conv_hr"), ("conv_last", "conv_last"))),
 )
-SECOND: Mapping[str, str] = {  # ESRGAN's from 2018 on, to BasicSR's
-    r"^RRDB_trunk\.(\d+)\.RDB(\d)\.": r"body.\1.rdb\2.",
-    r"^trunk_conv\.": "conv_body.",
-    r"^upconv(\d)\.": r"conv_up\1.",
-    r"^HRconv\.": "conv_hr.",
+SECOND = {  # ESRGAN's from 2018 on, to BasicSR's
+    r"RRDB_trunk\.(\d+)\.RDB(\d)\.": r"body.\1.rdb\2.",
+    r"trunk_conv\.": "conv_body.",
+    r"upconv(\d)\.": r"conv_up\1.",
+    r"HRconv\.": "conv_hr.",
 }
-FIRST: Mapping[str, str] = {  # its first ones, positions in an nn.Sequential; activations and enlargements count
-    r"^model\.0\.": "conv_first.",
-    r"^model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.": r"body.\1.rdb\2.conv\3.",
-    r"^model\.1\.sub\.\d+\.(weight|bias)$": r"conv_body.\1",
+FIRST = {  # its first ones, positions in an nn.Sequential; activations and enlargements count
+    r"model\.0\.": "conv_first.",
+    r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.": r"body.\1.rdb\2.conv\3.",
+    r"model\.1\.sub\.\d+\.(?=weight$|bias$)": "conv_body.",
 }
+PLACE = re.compile(r"model\.(\d{1,2})\.weight$")
 
 
-def as_basicsr(tensors: Tensors) -> Tensors:
-    """The tensors of an RRDBNet by BasicSR's names; those of anything else as they are."""
-    rules: dict[str, str] = {}
+def as_basicsr(tensors: Tensors, where: str) -> Tensors:
+    """The tensors of an RRDBNet by BasicSR's names; those of anything else as they are.
+
+    Raises UserError, which begins with `where`, if two tensors would have one name.
+    """
     if "RRDB_trunk.0.RDB1.conv1.weight" in tensors:
-        rules = dict(SECOND)
+        rules = SECOND
     elif "model.1.sub.0.RDB1.conv1.0.weight" in tensors:
-        found = (re.match(r"model\.(\d+)\.weight$", name) for name in tensors)
-        after = sorted(int(match[1]) for match in found if match and int(match[1]) > 1)
+        after = sorted({int(found[1]) for found in map(PLACE.match, tensors) if found} - {0, 1})
         names = [*(f"conv_up{i + 1}" for i in range(len(after) - 2)), "conv_hr", "conv_last"]
-        rules = {**FIRST} | {rf"^model\.{place}\.": f"{name}." for place, name in zip(after, names, strict=False)}
+        rules = FIRST | {rf"model\.{place}\.": f"{name}." for place, name in zip(after, names, strict=False)}
+    else:
+        return tensors
     renamed: Tensors = {}
     for name, array in tensors.items():
         fitting = next((pattern for pattern in rules if re.match(pattern, name)), None)
-        renamed[re.sub(fitting, rules[fitting], name) if fitting else name] = array
+        plain = re.sub(f"^{fitting}", rules[fitting], name) if fitting else name
+        if plain in renamed:
+            raise UserError(f"{where}: {name} is there twice, by two names; give the weights of one network")
+        renamed[plain] = array
     return renamed

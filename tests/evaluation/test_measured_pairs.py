@@ -51,7 +51,8 @@ def test_what_is_no_set_of_pairs_is_refused(trained, tmp_path, capsys):
         assert "one of the folders A and B alone" in refusal(capsys, [*evaluate, "--set", f"{tmp_path}/{alone}"])
     assert "which the bundled photographs are not" in refusal(capsys, evaluate)
     assert "--input=grey: is for networks from image to image" in refusal(capsys, ["evaluate", "--input", "grey"])
-    assert "--ensemble: is for super-resolution" in refusal(capsys, [*evaluate, "--ensemble"])
+    assert "not for networks from image to image" in refusal(capsys, [*evaluate, "--ensemble"])
+    assert "not for bicubic alone; give --checkpoint" in refusal(capsys, ["evaluate", "--ensemble"])
 
 
 def test_how_far_pictures_were_shrunken_tells_sets_apart(trained):

@@ -7,7 +7,7 @@ import pytest
 from compiled import applied, initialised
 
 from srgan_jax.inference.enlarge import make_enlarger
-from srgan_jax.inference.ensemble import EIGHT, ensembled, returned, turned
+from srgan_jax.inference.ensemble import EIGHT, averaged, deepened, ensembled, returned, turned
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.srresnet import SRResNet
@@ -92,3 +92,13 @@ def test_alpha_stays_what_it_is_all_over(trained):
     assert (large[:, : edge - 8, 3] == 255).all() and (large[:, edge + 8 :] == 0).all()
     opaque = enlarged(network, variables, image[..., :3], tile=0)
     np.testing.assert_array_equal(large[:, :8, :3], opaque[:, :8])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_is_clear_in_some_of_the_eight_takes_no_colour_from_the_others(dtype):
+    top = 255 if dtype == np.uint8 else 1
+    alphas = (0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1)
+    parts = [np.array([[[top * (alpha > 0), top * alpha]]], np.float32).round(4).astype(dtype) for alpha in alphas]
+    ((_, both),) = averaged(((None, way, deepened(part)) for way, part in enumerate(parts)), dtype)
+    assert both[0, 0, 0] == top  # white stays white
+    assert both[0, 0, 1] == pytest.approx(0.375 * top, abs=0.51 if dtype == np.uint8 else 1e-6)

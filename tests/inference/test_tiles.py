@@ -8,7 +8,7 @@ from compiled import applied, initialised
 
 from srgan_jax.errors import UserError
 from srgan_jax.inference import tiles
-from srgan_jax.inference.enlarge import make_enlarger, output_size
+from srgan_jax.inference.enlarge import FARTHEST, make_enlarger, output_size
 from srgan_jax.inference.tiles import SMALL, padded, spans
 from srgan_jax.models.extent import apply_within, reach
 from srgan_jax.models.msrresnet import MSRResNet
@@ -195,6 +195,12 @@ def test_what_cannot_be(trained):
         make_enlarger(network, variables, tile=2 * reach(network))
     with pytest.raises(UserError, match="devices=99"):
         make_enlarger(network, variables, devices=99)
+
+
+def test_a_network_that_sees_far_is_given_a_smaller_halo():
+    network = RRDBNet()
+    assert reach(network) == 349
+    assert make_enlarger(network, {"params": {}}).halo == FARTHEST == reach(SRResNet(blocks=32))
 
 
 def test_a_named_halo_is_smaller_and_nearly_as_good():

@@ -65,6 +65,22 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, make, changes, part):
     assert part in refused(tmp_path / "net.safetensors")
 
 
+def test_an_rrdbnet_by_two_names_at_once(tmp_path):
+    state = {
+        name.replace("body.", "RRDB_trunk.").replace(".rdb", ".RDB"): a
+        for name, a in numpy_state(TorchRRDBNet()).items()
+    }
+    save_file(state | {"HRconv.bias": state["conv_hr.bias"]}, tmp_path / "net.safetensors")
+    assert ".bias is there twice, by two names" in refused(tmp_path / "net.safetensors")
+
+
+def test_many_names_of_an_old_rrdbnet_take_no_time(tmp_path):
+    odd = {f"model.{'9' * digits}.weight": np.zeros(1, np.float32) for digits in range(1, 5000, 10)}
+    old = {"model.1.sub.0.RDB1.conv1.0.weight": np.zeros((4, 8, 3, 3), np.float32)}
+    save_file(old | odd, tmp_path / "net.safetensors")
+    assert "enlargements" in refused(tmp_path / "net.safetensors")
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.bool])
 def test_weights_are_floating_point(tmp_path, dtype):
     state = TorchSRResNet().state_dict()
