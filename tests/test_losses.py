@@ -27,7 +27,7 @@ def weights(**nonzero):
     return ConfigDict(
         {
             "pixel": {"kind": "mse", "weight": nonzero.get("pixel", 0.0)},
-            "feature": {"weight": nonzero.get("feature", 0.0), "scale": 1 / 12.75, "channels": "mean"},
+            "feature": {"weight": nonzero.get("feature", 0.0), "scale": 1 / 12.75, "channels": "mean", "kind": "mse"},
             "lpips": {"weight": nonzero.get("lpips", 0.0)},
             "adversarial": {"kind": "nonsaturating", "weight": nonzero.get("adversarial", 0.0)},
             "tv": {"weight": nonzero.get("tv", 0.0)},

@@ -196,7 +196,7 @@ def one_level_too_few():
 @pytest.mark.parametrize(
     ("make", "part"),
     [
-        (patch_discriminator, "not a generator of krasserm, lornatang, basicsr, pix2pix_unet, pix2pix_resnet"),
+        (patch_discriminator, "not a generator of krasserm, lornatang, basicsr, esrgan, pix2pix_unet, pix2pix_resnet"),
         (one_level_too_few, "a U-Net of 2 levels; it takes 5 to 10"),
         (lambda: TorchResNet(0), "not a generator of"),
     ],
