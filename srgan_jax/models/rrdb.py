@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from srgan_jax.models.layers import DEFAULT_INIT, Conv, check_choice
+from srgan_jax.models.layers import Conv, check_choice
 from srgan_jax.models.msrresnet import INIT
 from srgan_jax.models.srresnet import STAGES
 
@@ -88,5 +88,4 @@ class RRDBNet(nn.Module):
             nearest = x.repeat(factor, axis=1).repeat(factor, axis=2)
             x = leaky(layer(f"conv_up_{i}")(nearest))
         x = leaky(layer("conv_hr")(x))
-        last = Conv(3, 3, factor=1, dtype=self.dtype, kernel_init=DEFAULT_INIT, name="conv_last")
-        return last(x).astype(jnp.float32)
+        return Conv(3, 3, factor=1, dtype=self.dtype, name="conv_last")(x).astype(jnp.float32)
