@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     c.data.augment = True  # the 8 flips and quarter turns
     c.data.turn = True  # augment: False mirrors left to right, and no more
     c.data.boundary = "symmetric"  # bicubic at the border: symmetric (MATLAB today, DIV2K) | clamp (old MATLAB)
+    c.data.jpeg = ()  # what G sees is saved as JPEG first: lowest and highest quality, drawn for each crop (() = not)
     c.data.tile = 256  # device: side of the stored tiles; a crop never crosses a tile's edge
     c.data.threads = 4  # host: decoding threads
     c.data.cache_mb = 2048  # host, without a store: decoded photographs kept in memory, in MB (0 = none)
@@ -108,7 +109,7 @@ def get_config() -> ConfigDict:
     c.parallel = ConfigDict()  # over all devices of all processes; batch_size is divided by their number
     c.parallel.mode = "jit"  # jit | pmap | shard_map: the same update, spread in another way
     c.parallel.batch_norm = "global"  # statistics of: global, the whole batch | replica, each device's part (not jit)
-    c.parallel.accumulate = 1  # parts that the batch is taken in, one after another; BatchNorm sees one part at a time
+    c.parallel.accumulate = 1  # parts that the batch is taken in, one by one; means over a batch are of one part
 
     c.guard = ConfigDict()  # an update with a figure that is not finite is skipped
     c.guard.patience = 10  # skipped in a row: back to the last checkpoint, at a lower learning rate

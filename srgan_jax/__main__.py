@@ -1,5 +1,6 @@
 """`python -m srgan_jax COMMAND`, or `srgan COMMAND`: lists the commands, imports one."""
 
+import _thread
 import importlib
 import importlib.util
 import logging
@@ -7,7 +8,10 @@ import os
 import select
 import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,10 @@ from absl import logging as absl_logging
 
 from srgan_jax.errors import FULL, UserError, printable
 from srgan_jax.memory import keep_memory
-from srgan_jax.weights.fetch import cache_dir
 
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
 SHOWN = sys.unraisablehook
+HELP = ("-h", "--help")
 COMMANDS = {
     "train": "train a network as a config file describes, or go on with a run",
     "replay": "run the update again at which a training diverged",
@@ -46,12 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
-        print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()))
-        return 0 if argv else 2
-    name, *rest = argv
-    if name not in COMMANDS:
+    name, *rest = argv or ["--help"]
+    if name not in (*COMMANDS, *HELP):
         print(f"srgan: no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     ours = logging.getLogger("srgan_jax")
@@ -62,17 +62,23 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # likewise
     sys.unraisablehook = without_echoes
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
-    keep_programs(ours)
-    if name == "train":  # nothing else needs the same block again and again
-        keep_memory()
     try:
+        if name in HELP:
+            print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
+            print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()), flush=True)
+            return 0 if argv else 2
         refuse_empty(rest)
-        code: int = importlib.import_module(f"srgan_jax.commands.{name}").main(rest)
+        with stopped_at_once(name):
+            keep_programs(ours)
+            if name == "train":  # nothing else needs the same block again and again
+                keep_memory()
+            command = importlib.import_module(f"srgan_jax.commands.{name}")
+        code: int = command.main(rest)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:  # by the signal that it names
         print(f"srgan {name}: stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + int((stopped.args or (signal.SIGINT,))[0])
     except BrokenPipeError:
         if not reader_gone():
             raise
@@ -101,6 +107,25 @@ def refuse_empty(arguments: list[str]) -> None:
             raise UserError(f"{option}: is empty; was a variable not set?")
 
 
+@contextmanager
+def stopped_at_once(name: str) -> Iterator[None]:
+    """Ctrl-C ends the process while packages are imported, some of which would make an ImportError of it."""
+
+    def stop(number: int, frame: Any) -> None:
+        with suppress(OSError):  # closed
+            os.write(2, f"srgan {name}: stopped\n".encode())
+        os._exit(128 + number)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, say
+    if usual:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        if usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class OneLine(logging.Formatter):
     """A message may name a file that somebody else has named."""
 
@@ -119,8 +144,13 @@ def reader_gone() -> bool:
 
 
 def without_echoes(unraisable: Any) -> None:
-    """For sys.unraisablehook: after one array has failed, each that was under way finds Orbax's event loop closed."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+    """For sys.unraisablehook: after one array has failed, each that was under way finds Orbax's event loop closed.
+
+    Ctrl-C that Python drops, as it does within jax's callback for the garbage collector, is raised again soon after.
+    """
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.01, _thread.interrupt_main, unraisable.exc_value.args).start()
+    elif str(unraisable.exc_value) != "Event loop is closed":
         SHOWN(unraisable)
 
 
@@ -132,6 +162,8 @@ def keep_programs(log: logging.Logger) -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
+    from srgan_jax.weights.fetch import cache_dir  # here, where main answers Ctrl-C: numpy takes its time
+
     try:
         folder = cache_dir() / "programs"
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ FREE = tuple(
 )
 
 BEFORE = {
+    "data.jpeg": (),
     "discriminator.stages": 4,
     "generator.growth": 32,
     "loss.feature.kind": "mse",
@@ -132,6 +133,8 @@ def check(config: ConfigDict) -> None:
     missing = [field for field in (*CHOICES, *POSITIVE, *NOT_NEGATIVE, *FRACTIONS) if field not in flat]
     if missing:
         raise UserError(f"config.{missing[0]}: missing; let the config start from configs/base.py")
+    for field in (name for name, value in flat.items() if value is None):
+        raise UserError(f"config.{field}=None: must have a value; what is off is '' or 0")
     check_values(flat)
     for field in ("generator.first_kernel", "generator.last_kernel"):
         if flat[field] % 2 == 0:
@@ -178,10 +181,20 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             "config.parallel.batch_norm='replica': jit sees the whole batch; set parallel.mode to shard_map or pmap"
         )
+    q = c.data.jpeg
+    if q and not (len(q) == 2 and {*map(type, q)} == {int} and 1 <= q[0] <= q[1] <= 100):
+        raise UserError(f"config.data.jpeg={q}: must be (lowest, highest), whole numbers from 1 to 100, or ()")
     if not any(c.loss[name].weight for name in c.loss):
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
     if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
+    if c.optimizer.schedule == "step" and not c.optimizer.boundaries:
+        raise UserError("config.optimizer.boundaries=(): config.optimizer.schedule=step needs them")
+    if c.optimizer.schedule in ("constant", "cosine") and c.optimizer.boundaries:
+        raise UserError(
+            f"config.optimizer.boundaries={c.optimizer.boundaries}: are for config.optimizer.schedule=step or linear, "
+            f"not for {c.optimizer.schedule}"
+        )
     if c.optimizer.schedule == "linear" and not all(n < c.steps for n in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be below config.steps={c.steps}")
     if c.optimizer.schedule == "linear" and len(c.optimizer.boundaries) > 1:

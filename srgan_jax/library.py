@@ -8,6 +8,7 @@ sr = model.apply(model.variables, lr)   # pure: to be jitted, differentiated, vm
 """
 
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,8 @@ def load(weights: str | Path | None = None, which: str | int = "best", field: st
     Raises:
       UserError: there is no such thing, or it is damaged.
     """
+    if not isinstance(weights, str | Path | None):
+        raise UserError(f"{field}={weights!r}: give the path of a run or a file, or the name of a built-in network")
     trained = load_generator(DEFAULT if weights is None else weights, field=field, which=which)
     network, variables = fold(trained.network, trained.variables)
 
@@ -88,8 +91,8 @@ def upscale(
         raise UserError(f"image has shape {image.shape}; give [h, w] or [h, w, c] with c from 1 to 4")
     if image.dtype not in kinds:
         raise UserError(f"image is {image.dtype}; give uint8, uint16, or float32 in [0, 1]")
-    if scale is not None and not 1 / LARGEST <= scale <= LARGEST:
-        raise UserError(f"scale={scale}: give a factor from 1/{LARGEST} to {LARGEST}")
+    if scale is not None and not (isinstance(scale, Real) and 1 / LARGEST <= scale <= LARGEST):
+        raise UserError(f"scale={scale!r}: give a factor from 1/{LARGEST} to {LARGEST}")
     model = weights if isinstance(weights, Model) else load(weights)
     full = image.reshape(*image.shape[:2], -1)
     enlarger = make_enlarger(model.network, model.variables, tile=tile, ensemble=ensemble)

@@ -1,6 +1,9 @@
 """Image quality, each figure with its convention. Host side, float64."""
 
+import json
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
@@ -29,6 +32,26 @@ def psnr(a: Num[np.ndarray, "*n"], b: Num[np.ndarray, "*n"], *, peak: float = 25
     _same_shape(a, b)
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def to_json(result: Any, indent: int | None = None) -> str:
+    """Strict JSON of whatever holds figures; one that is not finite, as PSNR of equal images, becomes null."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: strict(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [strict(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(strict(result), indent=indent, allow_nan=False)
+
+
+def from_json(text: str) -> Any:
+    """What `to_json` wrote: a PSNR of null is inf again. Raises ValueError for what is no JSON."""
+    return json.loads(
+        text, object_hook=lambda d: {k: math.inf if v is None and "psnr" in k else v for k, v in d.items()}
+    )
 
 
 def ssim_wang(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:

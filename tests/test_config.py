@@ -48,7 +48,7 @@ def test_base_is_unchanged_by_loading():
 
 def test_overrides():
     fields = ["batch_size=32", "data.crop=64", "data.path=/some/where", "data.augment=False", "ema=0.5"]
-    fields += ["optimizer.boundaries=(10, 20)", "optimizer.learning_rate=2e-4"]
+    fields += ["optimizer.schedule=step", "optimizer.boundaries=(10, 20)", "optimizer.learning_rate=2e-4"]
     loaded = config.load(BASE, [f"--config.{field}" for field in fields])
     assert (loaded.batch_size, loaded.data.crop, loaded.data.path) == (32, 64, "/some/where")
     assert (loaded.data.augment, loaded.ema, loaded.optimizer.learning_rate) == (False, 0.5, 2e-4)
@@ -188,7 +188,10 @@ GAN = {"discriminator__name": "srgan", "loss__adversarial__weight": 1e-3}
         ("optimizer.warmup", {"optimizer__warmup": -5}),
         ("optimizer.b1", {"optimizer__b1": float("nan")}),
         ("optimizer.learning_rate", {"optimizer__learning_rate": float("inf")}),
-        ("optimizer.boundaries", {"optimizer__boundaries": (0,)}),
+        *(("optimizer.boundaries", {"optimizer__boundaries": boundaries}) for boundaries in ((0,), (5,))),
+        ("optimizer.boundaries", {"optimizer__schedule": "step"}),
+        ("data.path", {"data__path": None}),
+        *(("data.jpeg", {"data__jpeg": quality}) for quality in ((75,), (0, 50), (90, 40), (40, 101), (1.5, 3))),
         ("loss.feature.layer", {"loss__feature__layer": "5.5"}),
         ("loss.feature.layer", {"loss__feature__layer": "3.4", "loss__feature__network": "vgg16"}),
     ],
@@ -209,7 +212,7 @@ def test_check_refuses_what_cannot_work_together(field, fields):
         {"validation__crop": 20},
         {"steps_per_call": 100},
         {"loss__feature__layer": "3.4"},
-        {"ema": 0.999},
+        {"ema": 0.999, "data__jpeg": (40, 100)},
     ],
 )
 def test_check_passes(fields):
@@ -289,7 +292,7 @@ def test_a_field_that_a_run_lacks_was_off():
 
 
 def test_json_brings_back_the_same_config():
-    c = changed(optimizer__boundaries=(100, 200), ema=0.1)
+    c = changed(optimizer__schedule="step", optimizer__boundaries=(100, 200), ema=0.1)
     back = config.from_json(config.to_json(c))
     assert isinstance(back, ConfigDict) and back.to_dict() == c.to_dict()
     assert isinstance(back.optimizer.boundaries, tuple)

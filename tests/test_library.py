@@ -82,6 +82,7 @@ def test_progress_can_end_it(model):
         (np.zeros((3, 3), bool), {}, "bool"),
         (np.zeros((3, 3), np.uint8), {"scale": 0}, "scale=0"),
         (np.zeros((3, 3), np.uint8), {"scale": 100}, "scale=100"),
+        (np.zeros((3, 3), np.uint8), {"scale": "4"}, "scale='4': give a factor"),
         (np.zeros((3, 3), np.uint8), {"tile": 3}, "tile=3"),
     ],
 )
@@ -90,9 +91,10 @@ def test_what_cannot_be_enlarged(model, image, options, part):
         srgan_jax.upscale(image, model, **options)
 
 
-def test_weights_that_are_not_there():
-    with pytest.raises(UserError, match="weights=no-such"):
-        srgan_jax.load("no-such")
+@pytest.mark.parametrize("weights", ["no-such", 5])
+def test_weights_that_are_not_there(weights):
+    with pytest.raises(UserError, match=f"weights={weights}: "):
+        srgan_jax.upscale(np.zeros((3, 3), np.uint8), weights)
 
 
 @pytest.fixture(scope="module")

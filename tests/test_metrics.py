@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import structural_similarity
 
+from srgan_jax import metrics
 from srgan_jax.metrics import CONVENTION, compare, psnr, ssim_daala, ssim_wang
 from srgan_jax.ops.bicubic import imresize
 
@@ -125,6 +126,13 @@ def test_compare_ignores_the_border_and_nothing_else(border):
     assert compare(frame, hr, border=border)["psnr_y"] == math.inf
     frame[border, border] ^= 128
     assert compare(frame, hr, border=border)["psnr_y"] < 60
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_the_border_is_as_wide_as_the_scale(scale):
+    sr, hr = images(30, 40)
+    assert metrics.border(scale) == scale
+    assert metrics.figures(sr, hr, scale=scale) == compare(sr, hr, border=scale)
 
 
 # The shapes in the signatures are checked while testing, before the function is; unwrap calls the function itself.

@@ -9,15 +9,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import BrokenImage
 from srgan_jax.errors import UserError, printable
-from srgan_jax.evaluation.compare import enlarge, write_comparison
+from srgan_jax.evaluation.compare import Shown, enlarge, write_comparison
 from srgan_jax.inference.enlarge import NOTHING
 from srgan_jax.inference.image_io import open_picture
 from srgan_jax.library import load
+from srgan_jax.weights.builtin import BUILTIN
 from srgan_jax.weights.generator_file import is_generator_file
 
 PIXELS = 64 * 10**6  # of one version: browsers fail at several of much more
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     if args.output.exists() and not args.overwrite:
         raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")
     if args.input:
-        models = [load(weights, which=args.which, field="A B ...") for weights in args.versions]
+        models = [load(weights, which=args.which) for weights in args.versions]
         for name, model in zip(args.versions, models, strict=True):
             if model.scale == 1:
                 raise UserError(f"{name}: {NOTHING}")
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> int:
         paths = ["bicubic", *args.versions]
     else:
         weights = [each for each in args.versions if os.path.isdir(each) or is_generator_file(each)]
+        weights += [each for each in args.versions if each in BUILTIN and not os.path.exists(each)]
         if weights:
             raise UserError(f"{weights[0]}: runs and weights need --input PHOTO, the picture that they are to enlarge")
         if len(args.versions) < 2:
@@ -62,11 +63,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _read(path: Path, times: int = 1) -> UInt8[np.ndarray, "h w c"]:
+def _read(path: Path, times: int = 1) -> Shown:
     """`times` is how much larger it will be shown."""
     try:
         picture = open_picture(path, max_pixels=PIXELS // times**2)
         pixels = picture.rows(0, picture.height)
     except BrokenImage as error:
         raise UserError(f"{path}: {error}") from error
-    return pixels if pixels.dtype == np.uint8 else (pixels / 257 + 0.5).astype(np.uint8)
+    image = pixels if pixels.dtype == np.uint8 else (pixels / 257 + 0.5).astype(np.uint8)
+    return Shown(image, picture.metadata.get("icc-profile-data"))

@@ -19,6 +19,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--crop", type=int, default=96, help="side of the HR crop that training will cut (default 96)")
     parser.add_argument("-o", "--output", type=Path, help="prepare: folder of the decoded photographs (default: cache)")
     args = parser.parse_args(argv)
+    if args.crop < 1:
+        raise UserError(f"--crop={args.crop}: must be 1 or more")
     if args.action == "prepare":
         return _prepare(args.folder, args.output, args.crop)
     if args.output:

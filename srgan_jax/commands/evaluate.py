@@ -1,7 +1,6 @@
 """srgan evaluate [--checkpoint RUN ...] [--set DIR ...]: PSNR, SSIM and LPIPS on data sets, beside bicubic."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,9 +15,10 @@ from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import evaluate, strip
 from srgan_jax.evaluation.fid import Fid, make_fid
-from srgan_jax.evaluation.pairs import Pairs, find_set, load_pairs, set_name
+from srgan_jax.evaluation.pairs import Pairs, as_jpeg, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.inference.lpips import Lpips, make_lpips
+from srgan_jax.metrics import to_json
 from srgan_jax.ops.bicubic import PADDING
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--hr", type=Path, help="one data set, given by its folder of HR images ...")
     parser.add_argument("--lr", type=Path, help="... and of LR images (default: made from HR by MATLAB bicubic)")
     parser.add_argument("--boundary", choices=PADDING, default="symmetric", help="of that bicubic (old MATLAB: clamp)")
+    parser.add_argument("--jpeg", type=int, metavar="QUALITY", help="save each LR picture as JPEG first (1 to 100)")
     parser.add_argument(
         "--input",
         choices=[name for name in INPUTS if name != "lr"],
@@ -70,6 +71,8 @@ def main(argv: list[str]) -> int:
             _refuse_output(field, path, ending)
     if args.lr and not args.hr:
         raise UserError(f"--lr={args.lr}: needs --hr, the folder of HR images that it belongs to")
+    if args.jpeg is not None and not 1 <= args.jpeg <= 100:
+        raise UserError(f"--jpeg={args.jpeg}: must be a whole number from 1 to 100")
     earlier = [(str(path), load_result(path)) for path in args.add]
     generators = [load_generator(run, field="--checkpoint", which=args.which) for run in args.checkpoint]
     scales = {generator.config.scale for generator in generators} or {4}
@@ -100,7 +103,7 @@ def main(argv: list[str]) -> int:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         partial = args.json.with_name(f"{args.json.name}.partial")
-        partial.write_text(json.dumps(result, indent=2) + "\n")
+        partial.write_text(to_json(result, indent=2) + "\n")
         partial.replace(args.json)
         print(printable(f"figures with provenance: {args.json}"))
     if args.picture:
@@ -141,7 +144,7 @@ def _sets(args: argparse.Namespace, scale: int, data: ConfigDict | None) -> dict
     sets = dict(find_set(folder, scale=scale, boundary=args.boundary, data=data) for folder in folders)
     if args.hr:
         sets[set_name(args.hr)] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary, data=data)
-    return sets
+    return {name: as_jpeg(pairs, args.jpeg) for name, pairs in sets.items()} if args.jpeg else sets
 
 
 def _lpips(wanted: list[str] | None) -> list[Lpips]:

@@ -18,9 +18,17 @@ import numpy as np
 from srgan_jax.commands.progress import Progress
 from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import BrokenImage, list_images
-from srgan_jax.errors import UserError
+from srgan_jax.errors import FULL, UserError
 from srgan_jax.inference.enlarge import of_memory
-from srgan_jax.inference.image_io import FORMATS, MAX_PIXELS, Picture, check_output, open_picture, write_picture
+from srgan_jax.inference.image_io import (
+    ENDINGS,
+    FORMATS,
+    MAX_PIXELS,
+    Picture,
+    check_output,
+    open_picture,
+    write_picture,
+)
 
 
 class Made(NamedTuple):
@@ -45,12 +53,19 @@ def arguments(prog: str, description: str | None, example: str) -> argparse.Argu
         required=True,
         nargs="+",
         action="extend",
+        type=named,
         help="pictures, folders of them, or patterns such as 'a/*.jpg'",
     )
-    add("-o", "--output", required=True, type=Path, help=f"a file ({' '.join(FORMATS)}), or a folder")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        type=lambda text: Path(named(text)),
+        help=f"a file ({' '.join(FORMATS)}), or a folder",
+    )
     add_which(parser)
     add("--suffix", default="", help=f"between name and ending of what is written to a folder, such as {example}")
-    add("--ext", default="png", help="ending of what is written to a folder (default png); auto: the picture's own")
+    add("--ext", help="ending of what is written to a folder (default png); auto: the picture's own")
     add("--format-options", type=options, default={}, metavar="NAME=VALUE,...", help="such as Q=90 for .jpg")
     add("--overwrite", action="store_true", help="replace pictures that are there")
     add("--first-frame", action="store_true", help="take the first of an animation, or of several pages")
@@ -121,7 +136,7 @@ def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, pr
     except (BrokenImage, UserError) as error:
         return {"status": "failed", "error": str(error)}
     except OSError as error:
-        return {"status": "failed", "error": f"{error.strerror or error}"}
+        return {"status": "failed", "error": fault(error, target)}
     seconds = round(time.monotonic() - began, 3)
     return {
         "status": "done",
@@ -131,10 +146,25 @@ def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, pr
     }
 
 
+def fault(error: OSError, target: Path) -> str:
+    """In words, with the path that failed, where the system names one; `target` stands for what is half written."""
+    path = error.filename
+    if error.errno in FULL or str(path).endswith(".partial"):
+        path = target
+    words = error.strerror or str(error)
+    return words if path is None else f"{path}: {words}"
+
+
 def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
     return int(text)
+
+
+def named(text: str) -> str:
+    if text == "-":
+        raise UserError("-: pictures go through no pipe; give a file or a folder (./- if that is its name)")
+    return text
 
 
 def positive(text: str) -> int:
@@ -150,7 +180,7 @@ def options(text: str) -> Mapping[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> tuple[dict[Path, Path], dict[Path, Path]]:
+def plan(inputs: list[str], output: Path, suffix: str, ext: str | None) -> tuple[dict[Path, Path], dict[Path, Path]]:
     """Which file becomes which, and what of that is there as `written` tells.
 
     Where two differ only in their ending all keep it: a.jpg.png and a.png.png.
@@ -165,7 +195,7 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> tuple[dict[P
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found = {image: image.relative_to(path) for image in list_images(path)}
+            found = {image: image.relative_to(path) for image in list_images(path, ENDINGS)}
             inside = os.path.join(os.path.realpath(path), "")
             if below.startswith(inside) and below != inside:  # then what an earlier call wrote is there too
                 found = {image: name for image, name in found.items() if not os.path.realpath(image).startswith(below)}
@@ -180,6 +210,9 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> tuple[dict[P
     if output.suffix.lower() in FORMATS and not output.is_dir():
         if len(sources) > 1:
             raise UserError(f"-o: {output} is one file for {len(sources)} pictures; give a folder")
+        for option, value in (("--suffix", suffix), ("--ext", ext)):
+            if value:
+                raise UserError(f"{option}={value}: is for names in a folder, but -o: {output} is a file; leave it out")
         return {next(iter(sources)): output}, {}
     if output.suffix and not output.is_dir() and len(sources) == 1:
         raise UserError(
@@ -187,6 +220,7 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str) -> tuple[dict[P
         )
     if output.exists() and not output.is_dir():
         raise UserError(f"-o: {output} is a file; give a folder")
+    ext = ext or "png"
     if ext != "auto" and f".{ext.lstrip('.')}" not in FORMATS:
         raise UserError(f"--ext={ext}: choose one of auto, {', '.join(name[1:] for name in FORMATS)}")
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ class BrokenImage(ValueError):
     """A file that cannot be used as a photograph; the message says why, in a few words."""
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Every file below the folder, links followed, whose ending Pillow can read; ordered by path.
+def list_images(folder: str | Path, endings: Collection[str] = READABLE) -> list[Path]:
+    """Every file below the folder, links followed, of one of `endings` (those that Pillow can read); ordered by path.
 
     A folder that cannot be read is left out, with a warning.
     """
@@ -36,7 +37,7 @@ def list_images(folder: str | Path) -> list[Path]:
         folders.sort()  # of a folder and a link to it the first by name is listed
         seen.add(real)
         found += [Path(root) / name for name in names]
-    return sorted(path for path in found if path.suffix.lower() in READABLE)
+    return sorted(path for path in found if path.suffix.lower() in endings)
 
 
 def _left_out(error: OSError) -> None:

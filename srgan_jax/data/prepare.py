@@ -1,4 +1,4 @@
-"""From crops to what the networks see, inside jit: jitter, flips and turns, the generator's input, value ranges."""
+"""From crops to what the networks see, inside jit: jitter, flips and turns, the generator's input, JPEG, ranges."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from srgan_jax.ops.bicubic import downscale, imresize, upscale
 from srgan_jax.ops.color import edges, luma
+from srgan_jax.ops.jpeg import UNIT, jpeg
 
 INPUTS = ("lr", "upscaled", "grey", "edges", "pair")  # of these all but lr are as large as HR
 
@@ -65,18 +66,48 @@ def prepare(
     return lr / 255, hr / 127.5 - 1
 
 
+def compress(
+    lr: Float[Array, "b l k 3"], quality: tuple[int, int], position: Int[Array, " b"], key: Key[Array, ""]
+) -> Float[Array, "b l k 3"]:
+    """The generator's input in [0, 1], saved as JPEG and read again.
+
+    quality: lowest and highest, from which each picture's is drawn, as is where it begins in the grid of blocks, from
+    (key, position).
+    """
+
+    def one(image: Array, place: Array) -> Array:
+        key_quality, key_corner = jax.random.split(jax.random.fold_in(key, place))
+        lowest, highest = quality
+        drawn = jax.random.randint(key_quality, (), lowest, highest + 1)
+        corner = jax.random.randint(key_corner, (2,), 0, UNIT)
+        return jpeg(jnp.floor(image * 255 + 0.5), drawn, corner) / 255
+
+    return jax.vmap(one)(lr, position)
+
+
 _prepare = jax.jit(prepare, static_argnames=("scale", "data"))
 
 
-def split(image: UInt8[np.ndarray, "h w c"], *, scale: int, data: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
+_compress = jax.jit(compress, static_argnames="quality")
+
+
+def split(
+    image: UInt8[np.ndarray, "h w c"], *, scale: int, data: ConfigDict, position: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """(input, HR), both uint8, of one whole photograph or pair, which is cut at its right and bottom to what divides.
 
-    Outside jit, as prepare does it inside; the photograph may have any size, in which each is compiled once.
+    Outside jit, as prepare and compress do it inside; the photograph may have any size, in which each is compiled once.
+    position: of the photograph among others, by which the quality of data.jpeg is drawn, always the same.
     """
     factor = data.shrink if data.input == "upscaled" else scale
     height, width = (side // factor * factor for side in image.shape[:2])
     image = image[:height, :width]
     if data.input == "lr":
-        return imresize(image, scale=1 / scale, boundary=data.boundary), image
-    given = _prepare(image[None], scale=scale, data=FrozenConfigDict(data))[0][0]
-    return np.asarray(given * 255 + 0.5).astype(np.uint8), image[..., -3:]
+        lr, hr = imresize(image, scale=1 / scale, boundary=data.boundary), image
+    else:
+        given = _prepare(image[None], scale=scale, data=FrozenConfigDict(data))[0][0]
+        lr, hr = np.asarray(given * 255 + 0.5).astype(np.uint8), image[..., -3:]
+    if data.get("jpeg"):
+        saved = _compress(lr[None] / np.float32(255), tuple(data.jpeg), jnp.array([position]), jax.random.key(0))[0]
+        lr = np.asarray(saved * 255 + 0.5).astype(np.uint8)
+    return lr, hr

@@ -15,6 +15,7 @@ from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.inference.pictures import Picture
+from srgan_jax.metrics import from_json, to_json
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
@@ -52,7 +53,7 @@ def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
     meta = json.loads((run / "checkpoints" / str(generator.step) / "meta" / "metadata").read_text())
     result |= {"trained_on": meta["facts"], "asked": asked}
     partial = run / f"{FIGURES}.partial"
-    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.write_text(to_json(result, indent=1) + "\n")
     partial.replace(run / FIGURES)
     return result
 
@@ -69,7 +70,7 @@ def measured(run: Path, step: int, folders: list[Path]) -> dict[str, Any] | None
     Photographs that were changed where they lie are not noticed: remove figures.json to measure again.
     """
     try:
-        result = json.loads((run / FIGURES).read_text())
+        result = from_json((run / FIGURES).read_text())
         fits = result["methods"][1]["step"] == step and result["asked"] == conditions(folders)
     except (OSError, ValueError, LookupError, TypeError):
         return None

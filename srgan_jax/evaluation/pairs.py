@@ -1,9 +1,12 @@
 """The photographs that figures are measured on: HR and LR, and where both came from."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from srgan_jax.data.images import BrokenImage, list_images, read_image
 from srgan_jax.data.pairs import halves
@@ -68,8 +71,8 @@ def load_pairs(
     """
     lr_field = "--lr" if field == "--hr" else field
     paths = _images(hr_folder, field)
+    hr = [_read(path) for path in paths]  # before the digests: it does not wait for a FIFO
     origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
-    hr = [_read(path) for path in paths]
     hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
     if lr_folder is None and data is not None:
         how = {"pair": f" {data.direction}", "upscaled": f" x{data.shrink} of hr, boundary {data.boundary}"}
@@ -105,6 +108,17 @@ def load_pairs(
         if min(large.shape[:2]) < 2 * scale + 11:
             raise UserError(f"{field}: {path}: too small to be measured")
     return Pairs([path.relative_to(hr_folder).as_posix() for path in paths], hr, lr, origin)
+
+
+def as_jpeg(pairs: Pairs, quality: int) -> Pairs:
+    """The same, LR (or the input) saved by Pillow as JPEG of a quality from 1 to 100 and read again."""
+
+    def saved(image: Picture) -> Picture:
+        kept = BytesIO()
+        Image.fromarray(image).save(kept, "JPEG", quality=quality)
+        return np.asarray(Image.open(kept))
+
+    return pairs._replace(lr=[saved(image) for image in pairs.lr], origin=pairs.origin | {"jpeg": quality})
 
 
 def _derived(path: Path, image: Picture, data: ConfigDict) -> tuple[Picture, Picture]:

@@ -40,7 +40,7 @@ def row(method: dict[str, Any]) -> str | None:
     config = method.get("config", {})
     if method.get("self_ensemble"):
         return None
-    if config.get("scale") != SCALE or not {"loss", "discriminator"} <= config.keys():
+    if config.get("scale") != SCALE or not {"generator", "loss", "discriminator"} <= config.keys():
         return None
     generator, loss = config["generator"], config["loss"]
     if (generator["name"], generator["blocks"], generator["features"]) != ("srresnet", 16, 64):

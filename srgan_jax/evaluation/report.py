@@ -1,6 +1,6 @@
 """One self-contained HTML page about a grid: figures beside the paper's, curves, pictures to compare, provenance."""
 
-import json
+import math
 import shlex
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from srgan_jax.evaluation.measure import FIGURES
 from srgan_jax.evaluation.page import version, write_page
 from srgan_jax.evaluation.results import Line, logged, run_folder
 from srgan_jax.evaluation.table import TITLES, identity
+from srgan_jax.metrics import from_json
 from srgan_jax.weights.vgg_file import digest
 
 REPORT = "report.html"
@@ -45,7 +46,7 @@ def write_report(results: Sequence[Line], output: Path) -> None:
 def _figures(folder: Path, line: Line) -> dict[str, Any]:
     path = run_folder(folder, line["row"], line["seed"]) / FIGURES
     try:
-        result = json.loads(path.read_text())
+        result = from_json(path.read_text())
         assert {"methods", "convention", "code", "data", "trained_on"} <= result.keys() and len(result["methods"]) == 2
         assert all(map(identity, result["data"].values()))
         return result
@@ -85,18 +86,24 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
 
 
 def _other_data(name: str, measured: dict[Any, Any]) -> list[str]:
-    """A line if runs were measured on different pictures of one set name."""
-    known = {f"{r} seed {s}": identity(of["data"][name]) for (r, s), of in measured.items() if name in of["data"]}
-    first = next(iter(known))
-    others = ", ".join(run for run, data in known.items() if data != known[first])
-    line = f"warning: {name}: {others} measured on other pictures than {first}, rows that do not compare: "
+    """A line if runs were measured on different pictures of one set name, or by different conventions."""
+    known = {f"{r} seed {s}": of for (r, s), of in measured.items() if name in of["data"]}
+    first, one = next(iter(known.items()))
+
+    def differs(of: dict[str, Any]) -> bool:
+        shared = one["convention"].keys() & of["convention"].keys()
+        same = all(one["convention"][key] == of["convention"][key] for key in shared)
+        return not same or identity(one["data"][name]) != identity(of["data"][name])
+
+    others = ", ".join(run for run, of in known.items() if differs(of))
+    line = f"warning: {name}: {others} measured on other pictures than {first}, or otherwise; rows do not compare: "
     return [f"{line}remove figures.json of every run and run the grid again, all rows on one set"] if others else []
 
 
 def _mean(column: str, values: Sequence[float]) -> tuple[str, str]:
     """(mean, standard deviation over seeds), "" for what there is not."""
     digits = 2 if column.startswith("psnr") else 4
-    spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 and all(map(math.isfinite, values)) else ""
     return (f"{statistics.fmean(values):.{digits}f}" if values else "", spread)
 
 
@@ -116,7 +123,8 @@ def _chart(folder: Path, figure: str, title: str, names: list[str], done: Sequen
     series = []
     for line in done:
         run = run_folder(folder, line["row"], line["seed"])
-        points = [(float(each["step"]), float(each[figure])) for each in logged(run) if figure in each]
+        points = [(float(each["step"]), float(each[figure])) for each in logged(run) if each.get(figure) is not None]
+        points = [point for point in points if math.isfinite(point[1])]
         if points:
             series.append((f"{line['row']} seed {line['seed']}", names.index(line["row"]), points))
     return {"title": title, **chart(series, log=figure == "g/loss")}

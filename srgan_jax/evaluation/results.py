@@ -1,12 +1,13 @@
 """results.jsonl of a grid, and what its runs left in their folders."""
 
-import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.grid import is_name
+from srgan_jax.metrics import from_json, to_json
 
 RESULTS = "results.jsonl"
 Line = dict[str, Any]
@@ -19,7 +20,7 @@ def read_results(path: Path) -> list[Line]:
       UserError: no such file, or it is damaged.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [from_json(line) for line in path.read_text().splitlines()]
         for line in lines:
             wanted = {"row", "seed", "reason", "paper", "init_from", "differences", "command"}
             if line["status"] != "failed":
@@ -39,7 +40,7 @@ def read_results(path: Path) -> list[Line]:
 def write_results(path: Path, lines: Iterable[Line]) -> None:
     """Whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    partial.write_text("".join(to_json(line) + "\n" for line in lines))
     partial.replace(path)
 
 
@@ -48,9 +49,13 @@ def run_folder(workdir: Path, row: str, seed: int) -> Path:
 
 
 def logged(run: Path) -> list[dict[str, Any]]:
-    """The lines of its metrics.jsonl, [] without one."""
+    """The lines of its metrics.jsonl, [] without one; half a line, cut off by a kill, is passed over."""
     path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    lines = []
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            lines.append(from_json(line))
+    return lines
 
 
 def seconds_trained(run: Path) -> float:

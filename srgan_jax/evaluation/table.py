@@ -1,6 +1,6 @@
 """Results as people read them, and results of several measurements put together."""
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import Result
 from srgan_jax.evaluation.fid import ENOUGH
+from srgan_jax.metrics import from_json
 
 TITLES = {
     "l1": "L1",
@@ -74,13 +75,13 @@ def differences(set_name: str, method: dict[str, Any], scale: int) -> list[str]:
 
 def identity(origin: dict[str, Any]) -> tuple[Any, ...]:
     """What makes two measurements on a set comparable: the same HR, the same LR."""
-    return origin["scale"], origin["hr_sha256"], origin.get("lr_sha256", origin["lr"])
+    return origin["scale"], origin["hr_sha256"], origin.get("lr_sha256", origin["lr"]), origin.get("jpeg")
 
 
 def load_result(path: Path) -> Result:
     """A result that `srgan evaluate --json` wrote. Raises UserError if it is none."""
     try:
-        result = json.loads(path.read_text())
+        result = from_json(path.read_text())
         for origin in result["data"].values():
             identity(origin)
         for method in result["methods"]:
@@ -90,13 +91,17 @@ def load_result(path: Path) -> Result:
             known = (
                 method["sets"].keys() <= result["data"].keys() and set().union(*figures) <= result["convention"].keys()
             )
-            numbers = all(isinstance(value, int | float) for value in values)
-            if not (isinstance(method["name"], str) and measured and values and known and numbers):
+            numbers = all(type(value) in (int, float) and not math.isnan(value) for value in values)
+            whole = all(each["images"] and "psnr_y" in each["mean"] for each in measured)
+            plain = isinstance(method["name"], str) and isinstance(method.get("config", {}), dict)
+            if not (plain and measured and whole and known and numbers):
                 raise ValueError
         if (
             not isinstance(result["code"], dict)
-            or not isinstance(result["convention"]["border_pixels"], int)
+            or type(result["convention"]["border_pixels"]) is not int
+            or any(type(origin["scale"]) is not int for origin in result["data"].values())
             or not result["methods"]
+            or len({method["name"] for method in result["methods"]}) < len(result["methods"])
         ):
             raise ValueError
         return result

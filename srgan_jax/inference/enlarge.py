@@ -157,6 +157,13 @@ def resized(bands: Iterator[Band], size: tuple[int, int], shape: tuple[int, int]
         yield (np.floor(unit * top + 0.5) if top > 1 else unit).astype(dtype)
 
 
+def by_bicubic(image: Num[np.ndarray, "h w c"], scale: int) -> Num[np.ndarray, "H W c"]:
+    """A whole picture by `resized`, to be compared with what a network makes of it."""
+    height, width = image.shape[:2]
+    bands = resized(iter([image]), (height, width), (height * scale, width * scale), scale)
+    return np.concatenate(list(bands))
+
+
 def make_enlarger(
     network: nn.Module,
     variables: Any,

@@ -64,7 +64,9 @@ def export(
         raise UserError(f"-o: {place} is a file; give a folder")
     there = [file for file in files if (output / file).exists()]
     if there and not overwrite:
-        raise UserError(f"-o: {output} has {', '.join(there)} already; give --overwrite to replace them")
+        others = [file for file, *_ in FORMATS.values() if file not in files and (output / file).exists()]
+        lost = f" ({README} would no longer tell of {', '.join(others)})" if others and README in there else ""
+        raise UserError(f"-o: {output} has {', '.join(there)} already; give --overwrite to replace them{lost}")
     for file in there:
         if (output / file).is_dir():
             raise UserError(f"-o: {output / file} is a folder; move it away")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyvips
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from srgan_jax.data.images import PASSING, BrokenImage, broken
 from srgan_jax.errors import FULL
@@ -34,6 +34,11 @@ LOADERS = {
     b"MM\0+": "tiff",
     b"GIF8": "gif",
 }
+# What is looked for in a folder: these kinds, and HEIC, which is refused in words of its own
+ENDINGS = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .mpo .tif .tiff .webp .avif .avifs .gif .bmp .dib .ppm .pgm .pbm .pnm .pfm .tga"
+    " .heic .heif .hif".split()
+)
 CHANNELS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4)}
 DTYPES: dict[str, Dtype] = {"uchar": np.uint8, "ushort": np.uint16}
 KEPT = ("icc-profile-data", "xmp-data", "iptc-data", "resolution-unit")
@@ -180,6 +185,9 @@ def load_by_pillow(path: Path, max_pixels: int) -> pyvips.Image:
                 raise BrokenImage("RGB of 16 bits in PPM; PNG and TIFF are read with 16 bits")
             image = opened.convert({"1": "L", "P": "RGB"}[opened.mode]) if opened.mode in ("1", "P") else opened
             pixels = np.asarray(image, np.uint16 if image.mode == "I" else None)
+    except UnidentifiedImageError as error:
+        kinds = "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP, PPM and TGA are"
+        raise BrokenImage(f"not an image that can be read; {kinds}") from error
     except Exception as error:
         raise broken(error) from error
     grey = "grey16" if image.mode == "I" else "b-w"

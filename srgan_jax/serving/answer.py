@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from srgan_jax.data.images import BrokenImage
+from srgan_jax.inference.enlarge import by_bicubic
 from srgan_jax.inference.image_io import open_picture, write_picture
 from srgan_jax.library import Model, upscale
-from srgan_jax.ops.bicubic import imresize_bands
 
 SHOWN = 2048  # longest side in the slider: larger PNGs are slow in a browser
 log = logging.getLogger(__name__)
@@ -78,13 +76,12 @@ def _answer(upload: Path, model: Model, limits: Limits, folder: Path, progress: 
     large = upscale(small, model, progress=after_each_tile)
     top, left = (max(0, (n * scale - SHOWN) // 2 // scale) for n in small.shape[:2])
     cut = small[top : top + SHOWN // scale, left : left + SHOWN // scale]
-    height, width = cut.shape[0] * scale, cut.shape[1] * scale
-    bicubic = imresize_bands([cut], cut.shape[:2], (height, width), scale)
-    network = large[top * scale :, left * scale :][:height, :width]
+    bicubic = by_bicubic(cut, scale)
+    network = large[top * scale :, left * scale :][: len(bicubic), : bicubic.shape[1]]
 
     place = folder / secrets.token_hex(16)  # not to be guessed: who knows the name may read it
     paths = place / "bicubic.png", place / "network.png", place / f"{upload.stem[:50]}_x{scale}.png"
-    for path, image in zip(paths, (np.concatenate(list(bicubic)), network, large), strict=True):
+    for path, image in zip(paths, (bicubic, network, large), strict=True):
         write_picture(path, [image], height=image.shape[0], width=image.shape[1], like=picture)
     said = f"{picture.width}x{picture.height} to {large.shape[1]}x{large.shape[0]} by {model.name}."
     if network.shape != large.shape:

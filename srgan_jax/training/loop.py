@@ -149,15 +149,15 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
 
             last = step == config.steps or stopping
             validate = config.validation.every and (step % config.validation.every == 0 or step == config.steps)
-            save = step % config.checkpoint.every == 0 or last
-            if not (validate or save):
+            save = step % config.checkpoint.every == 0 or validate or last  # what was measured may be the best
+            if not save:
                 continue
             stopping, unread = read(*unread) or stopping, None
             run.watchdog.begin()
             with progress.paused():
                 whole = layout.leave(state)
                 measured = _validate(run, upscale, whole, writer, step) if validate else None
-                if (save and not skips.row) or last or stopping:  # one that begins to diverge is no place to go back to
+                if not skips.row or last or stopping:  # one that begins to diverge is no place to go back to
                     run.checkpoints.save(step, whole, _meta(run, rollbacks), measured)
             if last or stopping:
                 break

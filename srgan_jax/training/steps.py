@@ -19,7 +19,7 @@ from srgan_jax.training.pool import through
 from srgan_jax.training.state import GanState, TrainState, learning_rate, updates_made
 
 Metrics = dict[str, Array]
-JITTER, NOISE, POOL = 2, 3, 4  # purposes of an update's random streams; those without a number are older
+JITTER, NOISE, POOL, JPEG = 2, 3, 4, 5  # purposes of an update's random streams; those without a number are older
 GRADIENT = "_grad_norm"  # g/TERM_grad_norm: of weight * term, at the generator's output
 Update = Callable[[GanState, Any, dict[str, Array], Array], tuple[GanState, Metrics]]
 
@@ -202,6 +202,8 @@ def _crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> C
     if config.data.augment:
         hr = prepare.augment(hr, position, key_augment, config.data.turn)
     lr, hr = prepare.prepare(hr, scale=config.scale, data=config.data)
+    if config.data.jpeg:
+        lr = prepare.compress(lr, config.data.jpeg, position, jax.random.fold_in(key, JPEG))
     condition = hr[..., :0]
     if config.discriminator.conditional:
         condition = 2 * (lr if config.scale == 1 else upscale(lr, config.scale)) - 1

@@ -14,7 +14,7 @@ from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_generator, generator_shapes
 from srgan_jax.training.saved_step import Damaged, layout, metric, read_records, read_state, saved_steps
-from srgan_jax.weights.builtin import located
+from srgan_jax.weights.builtin import BUILTIN, located
 from srgan_jax.weights.generator_file import is_generator_file, read_config, read_variables
 
 
@@ -39,13 +39,22 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
         return read_config(Path(run), field)[0]
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise UserError(f"{field}={run}: not a run (no config.json in it); give the --workdir of a training run")
+        raise UserError(f"{field}={run}: {_no_run(Path(run))}")
     try:
         config = configs.from_json(path.read_text())
         build_generator(config)  # only what is needed of it: a run may be older than some fields
         return config
     except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
         raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
+
+
+def _no_run(path: Path) -> str:
+    if path.is_dir():
+        return "not a run (no config.json in it); give the --workdir of a training run"
+    give = f"give a run's folder, a .safetensors file, or a built-in network ({', '.join(BUILTIN)})"
+    if not path.exists():
+        return f"not a run (no such path); {give}"
+    return f"not a run (a file); {give}; srgan convert generator takes weights of other projects"
 
 
 def load_generator(run: str | Path, *, field: str, which: str | int = "best") -> Generator:

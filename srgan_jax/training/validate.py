@@ -43,7 +43,7 @@ class Validation:
         if not photographs:
             raise UserError(f"{field}={folder}: not one photograph there can be read")
         cut = [centre(image, v.crop, self.scale) for image in photographs]
-        pairs = [split(image, scale=self.scale, data=config.data) for image in cut]
+        pairs = [split(image, scale=self.scale, data=config.data, position=i) for i, image in enumerate(cut)]
         self.lr, self.hr = [lr for lr, _ in pairs], [hr for _, hr in pairs]
         field = "config.validation.lpips"
         self.lpips = [make_lpips(find_lpips(v.lpips, field), field)] if v.lpips else []

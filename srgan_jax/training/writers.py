@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.data.images import write_png
 from srgan_jax.errors import FULL
+from srgan_jax.metrics import to_json
 from srgan_jax.training.board import Board, append
 from srgan_jax.training.parallel import is_lead
 from srgan_jax.training.steps import GRADIENT
@@ -54,7 +55,7 @@ class Writer:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         if not self.lines:
             return
-        line = json.dumps({"step": step, **values}).encode() + b"\n"
+        line = to_json({"step": step, **values}).encode() + b"\n"
         with _if_room("metrics.jsonl", step):
             append(self.lines, line)
         if self.board:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from srgan_jax.errors import FULL, UserError
-from srgan_jax.weights.readers import UNREADABLE
+from srgan_jax.weights.readers import UNREADABLE, refuse_larger
 from srgan_jax.weights.tensors import check_file, expand, sha256
 
 
@@ -91,11 +91,13 @@ def member(archive: Path, name: str, field: str) -> Path:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
                 inside = next(entry for entry in file.namelist() if entry.endswith(name))
+                refuse_larger(file.getinfo(inside).file_size)
                 with file.open(inside) as source, partial.open("wb") as sink:
                     shutil.copyfileobj(source, sink)
         else:
             with tarfile.open(archive) as file:
                 entry = next(entry for entry in file.getmembers() if entry.isfile() and entry.name.endswith(name))
+                refuse_larger(entry.size)
                 stream = file.extractfile(entry)
                 assert stream is not None
                 with stream, partial.open("wb") as sink:

@@ -46,6 +46,7 @@ ALLOWED = {
 # A pickle names an object once and refers to it often: a few bytes unfold to more than any machine holds.
 DEPTH = 20
 NODES = 100_000
+LARGEST = 1 << 30  # bytes of all arrays, which a compressed file may state without holding them; VGG19 has 0.6e9
 CODE = "it holds code or objects, not tensors alone"
 
 
@@ -94,7 +95,18 @@ class ArraysOnly(pickle.Unpickler):
 
 def _read_pickle(path: Path) -> Any:
     with path.open("rb") as file:
-        return ArraysOnly(file).load()
+        tree = ArraysOnly(file).load()
+    held = path.stat().st_size
+    for name, leaf in leaves(tree):
+        if isinstance(leaf, np.ndarray) and leaf.nbytes > held:  # of memory as it was found
+            raise ValueError(f"{name or 'the file'} is {list(leaf.shape)}, more than the file holds of it")
+    return tree
+
+
+def refuse_larger(size: int) -> None:
+    """Raises ValueError above LARGEST bytes."""
+    if size > LARGEST:
+        raise ValueError(f"it states {size} bytes, more than any weights known here")
 
 
 def _read_npz(path: Path) -> Any:
@@ -106,6 +118,7 @@ def _read_npz(path: Path) -> Any:
         stream.seek(0)
         file = np.load(stream, allow_pickle=False)
         try:
+            refuse_larger(sum(entry.file_size for entry in file.zip.infolist()))
             return {name: file[name] for name in file.files}
         except ValueError as error:
             if "allow_pickle" in str(error):
@@ -126,13 +139,17 @@ def _read_h5(path: Path) -> Any:
     import h5py
 
     arrays: dict[str, np.ndarray] = {}
+    size = 0
     with h5py.File(path, "r") as file:
 
         def keep(name: str, node: Any) -> None:
+            nonlocal size
             if not isinstance(node, h5py.Dataset):
                 return
             if node.external or node.is_virtual:  # whatever lies there would go into what is written
                 raise Refused(f"{name} takes its numbers from other files", "give a file that holds them itself")
+            size += node.nbytes
+            refuse_larger(size)
             arrays[name] = node[()]
 
         file.visititems(keep)

@@ -35,7 +35,8 @@ def read_tensors(path: str | os.PathLike[str], field: str) -> Tensors:
     cannot = f"{field}={path}: cannot be read as {path.suffix}"
     try:
         tensors = dict(flatten(READERS[path.suffix](path)))
-        wrong = [n for n, x in tensors.items() if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all()]
+        floats = {n: x for n, x in tensors.items() if np.issubdtype(x.dtype, np.floating)}
+        wrong = [n for n, x in floats.items() if not (np.abs(x) <= np.finfo(np.float32).max).all()]
     except ModuleNotFoundError as error:
         raise UserError(f"{field}={path}: reading it needs {error.name}: pip install {error.name}") from error
     except Refused as error:
@@ -44,7 +45,7 @@ def read_tensors(path: str | os.PathLike[str], field: str) -> Tensors:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise UserError(f"{cannot} ({reason}); fetch it again") from error
     if wrong:
-        raise UserError(f"{field}={path}: {wrong[0]} holds NaN or infinity; fetch the file again")
+        raise UserError(f"{field}={path}: {wrong[0]} holds NaN or infinity (in float32); fetch the file again")
     return tensors
 
 

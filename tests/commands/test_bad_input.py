@@ -202,6 +202,7 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
         (["upscale", "-i", "PICTURES/small.png", "-o", "x.gif", "--checkpoint", "RUN"], ["-o", "x.gif", ".png"]),
         (["upscale", "-i", "PICTURES", "-o", "x", "--checkpoint", "/no/run"], ["--checkpoint=/no/run"]),
         (["data", "check", "/no/such"], ["/no/such", "no such folder"]),
+        (["data", "check", "PICTURES", "--crop", "0"], ["--crop=0", "must be 1 or more"]),
         (["data", "check", ""], ["an argument: is empty"]),
         (["upscale", "-i", "PICTURES", "", "-o", "x"], ["-i: is empty"]),
         (["upscale", "-i", "PICTURES", "-o", "", "--suffix", ""], ["-o: is empty"]),

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from test_bad_input import refusal
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import read_image
 from srgan_jax.data.sources import SAMPLES
+from srgan_jax.inference import export
 from srgan_jax.inference.export_readme import SNIPPETS
 from srgan_jax.provenance import digest_tree
 from srgan_jax.training.trained import load_generator
@@ -80,6 +82,27 @@ def test_a_run_becomes_files_and_a_readme(tmp_path, capsys, run):
         f"-o: {output} has generator.safetensors, generator.onnx, README.md already; give --overwrite to replace them"
     )
     assert main([*command, "--overwrite"]) == 0
+    assert refusal(capsys, [*command[:-1], "--which", "latest"]).endswith(
+        "give --overwrite to replace them (README.md would no longer tell of generator.onnx)"
+    )
+
+
+def test_a_signal_leaves_nothing_behind(tmp_path, capsys, monkeypatch, run):
+    def terminated(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def missed(number, frame):
+        raise AssertionError
+
+    monkeypatch.setattr(export, "_write", terminated)
+    before = signal.signal(signal.SIGTERM, missed)
+    try:
+        command = ["export", "--checkpoint", str(run), "-o", f"{tmp_path}/out", "--to", "safetensors"]
+        assert main(command) == 128 + signal.SIGTERM and capsys.readouterr().err == "srgan export: stopped\n"
+        assert signal.getsignal(signal.SIGTERM) == missed
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.slow

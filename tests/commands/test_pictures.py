@@ -74,3 +74,13 @@ def test_a_link_that_leads_to_itself_fails_alone(weights, tmp_path, capsys):
     (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")
     assert upscale(weights, "-i", tmp_path / "in", "-o", tmp_path / "in" / "out") == 1
     assert [record["status"] for record in records(capsys)] == ["done", "failed"]
+
+
+def test_of_a_folder_all_that_might_be_read_is_tried_and_nothing_else(weights, tmp_path, capsys):
+    noise(tmp_path / "in" / "a.png")
+    for name in ("b.HEIC", "c.heif", "film.mpg", "data.h5", "page.eps"):
+        (tmp_path / "in" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(60))
+    assert upscale(weights, "-i", tmp_path / "in", "-o", tmp_path / "out") == 1
+    found = records(capsys)
+    assert [record["input"].rsplit("/")[-1] for record in found] == ["a.png", "b.HEIC", "c.heif"]
+    assert all(record["error"].startswith("HEIC or a video; save it as JPEG") for record in found[1:])

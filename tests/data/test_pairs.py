@@ -180,6 +180,8 @@ def test_jitter_enlarges_and_cuts_by_key_and_position_alone():
     assert len(set(np.round(lefts))) > 2 and len(set(np.round(tops))) > 2 and np.abs(lefts - tops).max() > 1
     np.testing.assert_array_equal(jittered(images[4:], 40, position[4:], key), out[4:])
     np.testing.assert_array_equal(jittered(images, 32, position, key), images)  # nothing to cut away
+    nearly = jittered(images, 33, position, key)[:, 16, 16]
+    assert [len(np.unique(place)) for place in nearly.T] == [2, 2]  # both places of each axis
 
 
 def test_without_turns_only_left_and_right_change():

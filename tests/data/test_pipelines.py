@@ -131,6 +131,15 @@ def test_device_visits_every_tile_once_an_epoch():
     assert len(set(epochs)) > 6
 
 
+def test_crops_begin_wherever_they_can():
+    source, sizes = numbered([(17, 17)]), [(17, 17)]
+    tiles = device_pipeline.Tiles(*map(jnp.asarray, device_pipeline.make_tiles(source, tile=17)))
+    host = host_pipeline.batches(source, seed=0, batch_size=24, crop=16)[0]
+    for cut in (host, np.concatenate([crops(tiles, batch) for batch in range(4)])):
+        assert_windows(cut, sizes)
+        assert {tuple(corner) for corner in cut[:, 0, 0, 1:].tolist()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
 @pytest.mark.parametrize(
     ("need", "options", "expected"),
     [

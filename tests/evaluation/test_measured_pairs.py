@@ -1,6 +1,8 @@
 """What networks from image to image are measured on: which pictures are the input, which the target."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from running import refusal, train
 from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.provenance import digest_files
 
 
 def pixels(seed):
@@ -55,6 +58,13 @@ def test_what_is_no_set_of_pairs_is_refused(trained, tmp_path, capsys):
     assert "not for bicubic alone; give --checkpoint" in refusal(capsys, ["evaluate", "--ensemble"])
 
 
+def test_names_and_contents_tell_pictures_apart_and_their_folder_does_not(tmp_path):
+    for name, seed in (("x/0", 0), ("y/0", 0), ("x/1", 0), ("z/0", 1)):
+        save(tmp_path / f"{name}.png", pixels(seed))
+    first, moved, renamed, other = (digest_files([tmp_path / f"{name}.png"]) for name in ("x/0", "y/0", "x/1", "z/0"))
+    assert first == moved and len({first, renamed, other}) == 3
+
+
 def test_how_far_pictures_were_shrunken_tells_sets_apart(trained):
     def found(shrink):
         data = ConfigDict({"input": "upscaled", "shrink": shrink, "boundary": "symmetric", "direction": "AtoB"})
@@ -63,3 +73,22 @@ def test_how_far_pictures_were_shrunken_tells_sets_apart(trained):
     assert found(1) != found(2)
     with pytest.raises(UserError, match="0.png: too small to be shrunken 32 times"):
         found(32)
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path):
+    def waited(number, frame):
+        raise TimeoutError
+
+    for name in ("HR", "LRx4"):
+        save(tmp_path / name / "a.png", np.zeros((40, 40, 3) if name == "HR" else (10, 10, 3), np.uint8))
+    before = signal.signal(signal.SIGALRM, waited)
+    try:
+        for name in ("LRx4", "HR"):
+            (tmp_path / name / "a.png").unlink()
+            os.mkfifo(tmp_path / name / "a.png")
+            signal.alarm(10)
+            with pytest.raises(UserError, match=f"{name}/a.png: not a regular file"):
+                find_set(tmp_path, scale=4, boundary="symmetric")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

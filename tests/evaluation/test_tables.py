@@ -1,6 +1,7 @@
 """Several sets, results of several measurements, the paper's figures beside ours."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -73,6 +74,26 @@ def test_self_ensemble_has_a_name_of_its_own(runs, tmp_path, capsys):
     assert capsys.readouterr().out.count("run0+ ") == 1
 
 
+def test_pictures_saved_as_jpeg_are_other_data(runs, tmp_path, capsys):
+    arguments = ["--checkpoint", runs / "run0", "--set", runs / "full"]
+    plain, saved = (evaluated([*arguments, *more], tmp_path / "r.json") for more in ([], ["--jpeg", 20]))
+    assert saved["data"]["full"] == plain["data"]["full"] | {"jpeg": 20}
+    better, worse = (result["methods"][0]["sets"]["full"]["mean"]["psnr_y"] for result in (plain, saved))
+    assert worse < better - 1
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, arguments), "--add", str(tmp_path / "r.json")]) == 2
+    assert "full is other data" in capsys.readouterr().err
+
+
+def test_figures_of_equal_pictures_are_strict_json(tmp_path, capsys):
+    write_png(tmp_path / "flat" / "grey.png", np.full((32, 32, 3), 128, np.uint8))
+    evaluated(["--set", tmp_path / "flat", "--lpips"], tmp_path / "r.json")
+    mean = json.loads((tmp_path / "r.json").read_text())["methods"][0]["sets"]["flat"]["mean"]
+    assert mean["psnr_y"] is None and mean["ssim_wang"] == 1
+    assert load_result(tmp_path / "r.json")["methods"][0]["sets"]["flat"]["mean"]["psnr_y"] == math.inf
+    assert " inf " in capsys.readouterr().out
+
+
 def fault(runs, tmp_path, change):
     """What merging a result with a changed copy of itself says."""
     sets = ["--set", runs / "plain"]
@@ -94,14 +115,23 @@ def renamed(result):
     [
         (lambda r: r["convention"].pop("psnr_y"), "not a result of srgan evaluate"),
         (lambda r: r["data"].update(plain={}), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1]["sets"]["plain"]["mean"].update(psnr_y=True), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1]["sets"]["plain"]["mean"].update(psnr_y=math.nan), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1]["sets"]["plain"]["mean"].pop("psnr_y"), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1]["sets"]["plain"].update(images={}), "not a result of srgan evaluate"),
+        (lambda r: r["methods"][1].update(config=[]), "not a result of srgan evaluate"),
+        (lambda r: r["methods"].append(r["methods"][1]), "not a result of srgan evaluate"),
+        (lambda r: r["data"]["plain"].update(scale="4"), "not a result of srgan evaluate"),
         (lambda r: r.pop("code"), "not a result of srgan evaluate"),
         (lambda r: r["methods"][1]["sets"]["plain"].pop("images"), "not a result of srgan evaluate"),
         (lambda r: r["methods"][1]["sets"]["plain"]["mean"].update(psnr_y="30"), "not a result of srgan evaluate"),
         (lambda r: r["methods"][1].update(name={}), "not a result of srgan evaluate"),
         (lambda r: r["convention"].update(border_pixels=8), "border_pixels was measured by another convention (8)"),
         (lambda r: r["convention"].update(psnr_y="on full-range Y"), "psnr_y was measured by another convention"),
+        (lambda r: r["data"]["plain"].update(scale=2), "plain is other data"),
         (lambda r: r["data"]["plain"].update(hr_sha256="0" * 64), "plain is other data"),
         (lambda r: r["data"]["plain"].update(lr="MATLAB bicubic, boundary clamp"), "plain is other data"),
+        (lambda r: r["data"]["plain"].update(jpeg=75), "plain is other data"),
         (lambda r: r["methods"][1].update(name="run1"), "run1 is in this measurement too, with other weights"),
         (renamed, "plain has its pictures under other names than in this measurement"),
         (lambda r: r.pop("convention"), "not a result of srgan evaluate"),

@@ -169,6 +169,29 @@ def test_opaque_alpha_changes_no_colour_and_hidden_colour_does_not_show():
     assert (clear[:, 45:] == 0).all()
 
 
+def test_half_transparent_colours_are_those_of_the_opaque_picture():
+    """Where bicubic overshoots, by more than half transparent pixels can hold."""
+    network = NETWORKS["bicubic skip, x3"]
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
+    image = np.ones((12, 12, 4), np.float32)
+    image[:, 6:, :3], image[..., 3] = 0, 0.5
+    seen = enlarged(network, variables, image, tile=0)
+    np.testing.assert_allclose(seen[..., :3], enlarged(network, variables, image[..., :3], tile=0), atol=1e-6)
+    np.testing.assert_allclose(seen[..., 3], 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("spot", [0, 1])
+def test_alpha_is_exact_where_it_is_so_as_far_as_two_pixels_away(spot):
+    network = NETWORKS["bicubic skip, x3"]
+    variables = initialised(network, jnp.zeros((1, 8, 8, 3)))
+    variables["params"]["conv_last"]["bias"] += 0.5 - spot
+    image = np.ones((15, 15, 4), np.float32)
+    image[..., 3] = 1 - spot
+    image[5:10, 5:10, 3] = spot
+    exact = enlarged(network, variables, image, tile=0)[15:30, 15:30, 3] == spot
+    assert exact[6:9, 6:9].all() and exact.sum() == 9
+
+
 @pytest.mark.parametrize("scale", [3, 1.5, 0.7, 8, 4 + 1 / 3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_any_factor_is_the_network_and_then_bicubic(scale, dtype):

@@ -50,7 +50,6 @@ def test_halves_round_up_where_the_order_of_the_sum_matters():
     rows += [250, 225, 250, 243, 254, 251, 231, 232, 252, 236, 247, 249, 249, 239, 234, 241]
     hr = np.tile(np.pad(np.array(rows, np.uint8), 4)[:, None, None], (1, 8, 1))
     assert imresize(hr, scale=1 / 8)[2] == 247
-    assert downscale(levels(hr), 8)[2] == 247
     assert jax.jit(lambda x: downscale(x, 8))(levels(hr))[2] == 247
 
 
@@ -68,13 +67,10 @@ def test_upscale_of_levels_equals_imresize(factor, boundary):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_tiny_images(side, factor, boundary):
     small, large = random_image(side, 1, 3), random_image(side * factor, factor, 3)
-    np.testing.assert_array_equal(
-        upscale(levels(small), factor, boundary=boundary, levels=True),
-        imresize(small, scale=factor, boundary=boundary),
-    )
-    np.testing.assert_array_equal(
-        downscale(levels(large), factor, boundary=boundary), imresize(large, scale=1 / factor, boundary=boundary)
-    )
+    up = jax.jit(lambda x: upscale(x, factor, boundary=boundary, levels=True))(levels(small))
+    down = jax.jit(lambda x: downscale(x, factor, boundary=boundary))(levels(large))
+    np.testing.assert_array_equal(up, imresize(small, scale=factor, boundary=boundary))
+    np.testing.assert_array_equal(down, imresize(large, scale=1 / factor, boundary=boundary))
 
 
 @pytest.mark.parametrize(("scale", "shape"), [(0.25, (5, 6)), (2.5, (43, 58)), (1 / 3, (6, 8)), (4, (68, 92))])

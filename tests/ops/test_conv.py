@@ -99,7 +99,7 @@ def strided_arrays(stride, size, shape):
 
 @pytest.mark.parametrize("shape", [(2, 8, 6), (1, 7, 9), (1, 1, 2)])
 @pytest.mark.parametrize("size", [1, 3, 5])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [2, 3])
 def test_a_stride(stride, size, shape):
     inputs = strided_arrays(stride, size, shape)
     assert_close(with_gradients(convolve, stride)(*inputs), with_gradients(strided, stride)(*inputs))

@@ -40,6 +40,17 @@ def test_depth_and_channels_stay_what_they_are(tmp_path, model, dtype, channels)
         assert read(path).shape == result.shape
 
 
+def test_hidden_colours_bleed_into_neither_picture(tmp_path):
+    """White cut out before red that nobody sees, by bicubic and by the built-in network."""
+    image = np.full((12, 12, 4), 255, np.uint8)
+    image[:, 6:] = 255, 0, 0, 0
+    write_picture(tmp_path / "a.png", [image], height=12, width=12)
+    made = answer(tmp_path / "a.png", load(), LIMITS, tmp_path, lambda part: None)
+    for path in made[:2]:
+        seen = read(path).astype(int)
+        assert (seen[..., 1] * seen[..., 3] + 255 * (255 - seen[..., 3])).min() > 0.85 * 255 * 255
+
+
 def test_of_a_large_result_the_slider_shows_the_middle(tmp_path, model):
     image = np.random.default_rng(0).integers(0, 256, (20, SHOWN // 4 + 9, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "wide.png")

