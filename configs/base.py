@@ -126,7 +126,7 @@ def get_config() -> ConfigDict:
     c.checkpoint.keep = 2  # the newest ones; the best by validation PSNR-Y (scale 1: L1) is kept besides
 
     c.validation = ConfigDict()
-    c.validation.every = 5000  # 0 = never
+    c.validation.every = 5000  # 0 = never; each is saved, too
     c.validation.path = ""  # folder of HR images; "" = the held-out bundled photographs
     c.validation.target = ""  # as data.target, where path holds pairs
     c.validation.images = 10  # at most so many, the first by name

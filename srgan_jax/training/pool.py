@@ -27,8 +27,8 @@ def through(
 ) -> tuple[Float[Array, "b s s c"], Pool]:
     """(what D sees, the new pool). Until it is full each image is kept; then half of them change with a kept one.
 
-    Images go through in the order of the global batch, or of its part; position, key: as in data.prepare.augment. axis_name: the
-    axis that the batch is divided over; each device keeps the whole pool.
+    Images go through in the order of the global batch, or of its part; position, key: as in data.prepare.augment.
+    axis_name: the axis that the batch is divided over; each device keeps the whole pool.
     """
     every, places = images, position
     if axis_name:
