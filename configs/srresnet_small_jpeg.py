@@ -3,7 +3,7 @@
 python -m srgan_jax train --config=configs/srresnet_small_jpeg.py --workdir=runs/srresnet_small_jpeg \
     --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS --config.init_from=srresnet_small
 
-The photographs are those of docs/models/srresnet_small.md.
+Figures, time and the photographs are in docs/models/srresnet_small_jpeg.md.
 """
 
 from ml_collections import ConfigDict

@@ -190,11 +190,6 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
     if c.optimizer.schedule == "step" and not c.optimizer.boundaries:
         raise UserError("config.optimizer.boundaries=(): config.optimizer.schedule=step needs them")
-    if c.optimizer.schedule in ("constant", "cosine") and c.optimizer.boundaries:
-        raise UserError(
-            f"config.optimizer.boundaries={c.optimizer.boundaries}: are for config.optimizer.schedule=step or linear, "
-            f"not for {c.optimizer.schedule}"
-        )
     if c.optimizer.schedule == "linear" and not all(n < c.steps for n in c.optimizer.boundaries):
         raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be below config.steps={c.steps}")
     if c.optimizer.schedule == "linear" and len(c.optimizer.boundaries) > 1:

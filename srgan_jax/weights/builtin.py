@@ -43,6 +43,18 @@ BUILTIN = {
         set5=Figures(31.35, 0.1843),
         set14=Figures(28.08, 0.3020),
     ),
+    "srresnet_small_jpeg": Builtin(
+        file="srresnet_small_jpeg_x4.safetensors",
+        sha256="cd8d880f2f22f9cf1016db3be00ecea1869a6cdae634fcef77101cd61e299b23",
+        commands=(
+            "srgan train --config=configs/srresnet_small_jpeg.py --config.init_from=srresnet_small",
+            "srgan export --checkpoint runs/srresnet_small_jpeg --which latest -o jpeg --to safetensors",
+        ),
+        data="121 natural photographs",
+        licence=LICENCE,
+        set5=Figures(30.11, 0.2495),
+        set14=Figures(27.31, 0.3591),
+    ),
     "srresnet_medium": Builtin(
         file="srresnet_medium_x4.safetensors",
         sha256="f1f1f22134a8c0aa637c0649bb4ed2e7cbf5df3297754cb4cff8490a7d8b9474",
