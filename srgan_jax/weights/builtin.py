@@ -47,7 +47,7 @@ BUILTIN = {
         file="srresnet_small_jpeg_x4.safetensors",
         sha256="cd8d880f2f22f9cf1016db3be00ecea1869a6cdae634fcef77101cd61e299b23",
         commands=(
-            "srgan train --config=configs/srresnet_small_jpeg.py --config.init_from=srresnet_small",
+            "srgan train --config=configs/srresnet_small_jpeg.py --workdir=runs/srresnet_small_jpeg",
             "srgan export --checkpoint runs/srresnet_small_jpeg --which latest -o jpeg --to safetensors",
         ),
         data="121 natural photographs",
