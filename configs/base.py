@@ -109,7 +109,7 @@ def get_config() -> ConfigDict:
     c.parallel = ConfigDict()  # over all devices of all processes; batch_size is divided by their number
     c.parallel.mode = "jit"  # jit | pmap | shard_map: the same update, spread in another way
     c.parallel.batch_norm = "global"  # statistics of: global, the whole batch | replica, each device's part (not jit)
-    c.parallel.accumulate = 1  # parts that the batch is taken in, one by one; means over a batch are of one part
+    c.parallel.accumulate = 1  # parts that the batch is taken in; BatchNorm and other means over it see one at a time
 
     c.guard = ConfigDict()  # an update with a figure that is not finite is skipped
     c.guard.patience = 10  # skipped in a row: back to the last checkpoint, at a lower learning rate

@@ -149,7 +149,7 @@ def without_echoes(unraisable: Any) -> None:
     Ctrl-C that Python drops, as it does within jax's callback for the garbage collector, is raised again soon after.
     """
     if unraisable.exc_type is KeyboardInterrupt:
-        threading.Timer(0.01, _thread.interrupt_main, unraisable.exc_value.args).start()
+        threading.Timer(0.01, _thread.interrupt_main, getattr(unraisable.exc_value, "args", ())).start()
     elif str(unraisable.exc_value) != "Event loop is closed":
         SHOWN(unraisable)
 
