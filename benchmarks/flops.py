@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from srgan_jax.models.discriminator import plan
+from srgan_jax.models.lpips import TRUNKS
 from srgan_jax.models.vgg import kernel_shapes
 
 
@@ -43,17 +44,32 @@ def vgg_flops(config: ConfigDict) -> int:
     )
 
 
+def lpips_flops(config: ConfigDict) -> int:
+    """Forward, for one crop; the convolutions that features come from."""
+    side, width, total = config.data.crop, 3, 0
+    for layer in TRUNKS[config.loss.lpips.network]:
+        if layer.pool:
+            side = (side - layer.pool) // 2 + 1
+        side = (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
+        total += conv_flops(side**2, layer.kernel, width, layer.width)
+        width = layer.width
+    return total
+
+
 def update_flops(config: ConfigDict) -> int:
     """Of one crop in an update. A backward pass costs a forward one for the inputs, and one for the weights.
 
-    G: 3 forward passes' worth. D: 3 on the real and 3 on the generated image for itself, 2 for the generator. VGG,
-    whose weights are fixed: 1 on the real image, 2 on the generated one.
+    G: 3 forward passes' worth. D: 3 on the real and 3 on the generated image for itself, 2 for the generator, and 1 on
+    the real image where its loss is relativistic. VGG and LPIPS, whose weights are fixed: 1 on the real image, 2 on the
+    generated one.
     """
     total = 3 * generator_flops(config, (config.data.crop // config.scale) ** 2)
     if config.discriminator.name != "none":
-        total += 8 * discriminator_flops(config)
+        total += (9 if config.loss.adversarial.kind == "relativistic" else 8) * discriminator_flops(config)
     if config.loss.feature.weight:
         total += 3 * vgg_flops(config)
+    if config.loss.lpips.weight:
+        total += 3 * lpips_flops(config)
     return total
 
 

@@ -74,14 +74,14 @@ def dataloader(paths: list[Path], batch_size: int, crop: int) -> Iterator[torch.
     return iter(loader)
 
 
-def rate(batches: Iterator, batch_size: int, seconds: float) -> float:
+def rate(batches: Iterator, seconds: float) -> float:
     """Crops per second over `seconds` or more, once what was read ahead while starting is used up."""
     for _ in range(2 * WORKERS):
         next(batches)
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        jax.block_until_ready(next(batches))
-        count += batch_size
+        batch = jax.block_until_ready(next(batches))
+        count += math.prod(batch.shape[:-3])  # on accelerators the host pipeline hands over several batches at once
     return count / (time.perf_counter() - began)
 
 
@@ -108,7 +108,7 @@ def input_rows(config: ConfigDict, paths: list[Path], *, rounds: int, seconds: f
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, begin in contenders.items():
-            rates[name].append(rate(begin(), size, seconds))
+            rates[name].append(rate(begin(), seconds))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return [[name, f"{value:.0f}", f"{value / medians[torch_name]:.1f}"] for name, value in medians.items()]
 

@@ -17,7 +17,8 @@ HEAD = "kernel | for each update | us | of all"
 def profile(run: Callable[[int], None], updates: int, folder: Path) -> str:
     """Traces run(1), which makes so many updates; the trace stays in `folder`.
 
-    A table of the kernels that take most, and how long the device works in the time that it takes for all.
+    A table of the kernels that take most, and how long the device works in the time that it takes for all. While a
+    profiler looks, XLA runs a GPU's graphs as single launches, so that this time is not that of what is timed.
     """
     run(1)
     options = jax.profiler.ProfileOptions()

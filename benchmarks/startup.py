@@ -51,7 +51,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, help="warm starts; the median is printed (default 3)")
     args = parser.parse_args(argv)
     fields = ["data.source=bundled", "data.pipeline=device", "loss.feature.weights=random", "steps=1", "log.every=1"]
-    # tensorboardX imports torch where it is installed, as for these benchmarks it is, and for training it need not be
     fields += ["validation.every=0", "log.tensorboard=False", f"batch_size={args.batch}", *TINY * args.quick]
     rows = []
     for kind in args.kind[:1] if args.quick else args.kind:

@@ -35,6 +35,8 @@ from srgan_jax.data.images import list_images
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import Pairs, find_set
+from srgan_jax.evaluation.results import logged
+from srgan_jax.files import replacing
 from srgan_jax.inference.export import export
 from srgan_jax.memory import keep_memory
 from srgan_jax.training.loop import train
@@ -140,12 +142,11 @@ def run(name: str, workdir: Path, minutes: float, fields: list[str], quick: bool
         log = ["validation.every=0", f"log.every={2 * per_call}", f"checkpoint.every={steps}"]
         shutil.rmtree(trial, ignore_errors=True)  # one that was stopped, whose speed is not that of a whole one
         finish(load(name, [*fields, *log, f"steps={steps}"]), trial)
-        speed = [line["step_per_s"] for line in lines(trial) if "step_per_s" in line][-1]
+        speed = [line["step_per_s"] for line in logged(trial) if "step_per_s" in line][-1]
         every = max(int(speed * 60 * minutes / POINTS / per_call), 1) * per_call
         plan = {"steps": 3 * every if quick else POINTS * every, "every": every, "minutes": minutes}
-        partial = plan_file(workdir).with_suffix(".partial")
-        partial.write_text(json.dumps(plan))
-        partial.replace(plan_file(workdir))
+        with replacing(plan_file(workdir)) as partial:
+            partial.write_text(json.dumps(plan))
     every = plan["every"]
     log = [f"checkpoint.every={every}", f"validation.every={every}", f"log.every={every}"]
     finish(load(name, [*fields, *log, f"steps={plan['steps']}"]), workdir)
@@ -179,25 +180,20 @@ def load(name: str, fields: list[str]) -> ConfigDict:
     return configs.load(str(CONFIGS / f"{name}.py"), [f"--config.{field}" for field in fields])
 
 
-def lines(workdir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
 def report(workdir: Path, sets: dict[str, Pairs]) -> None:
     """Prints what `measured` says, once made."""
     path = workdir.with_name(f"{workdir.name}_report.txt")
     if not path.exists():
         text = measured(workdir, sets)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(text)
     print(path.read_text(), flush=True)
 
 
 def measured(workdir: Path, sets: dict[str, Pairs]) -> str:
     """Set5 by seconds, the marks that were reached, both sets at the end; the last generator as a file."""
     seconds, total, before = {}, 0.0, 0
-    for line in lines(workdir):
+    for line in logged(workdir):
         if "step_per_s" in line:
             total += (line["step"] - before) / line["step_per_s"]
             before, seconds[int(line["step"])] = int(line["step"]), total

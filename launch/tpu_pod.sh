@@ -7,13 +7,14 @@
 #
 # train: takes the slice if it is there, else creates it; copies the files that git tracks here; prepares each worker;
 # runs the command on all at once; ends with the exit code of the first worker that failed, with 75 if the slice was
-# taken away meanwhile. So with launch/restart.sh before it, a spot slice that is preempted is created again and the
-# training resumes. Ctrl-C or SIGTERM: one SIGTERM to all workers, which save and end.
+# taken away meanwhile. So with launch/restart.sh before it, a spot slice that is preempted is created again and, with
+# TPU_NFS, the training resumes. Ctrl-C or SIGTERM: one SIGTERM to all workers, which save and end.
 #
 # Environment: TPU_VERSION, the runtime (v2-alpha-tpuv5-lite, that of v5e); TPU_PROJECT; TPU_OPTIONS, further ones of
 # creation ("--spot"); TPU_QUEUED=1 to ask through a queued resource; TPU_NFS=SERVER:/SHARE, mounted as runs/ on every
-# worker: a slice of several workers needs it, since they save into one folder; TPU_SETUP, run on each worker instead
-# of the lines below; TPU_POLL, seconds between looks at a slice that is not ready (20).
+# worker: a slice of several workers needs it, since they save into one folder, and so does one that may be preempted,
+# since its disks go with it; TPU_SETUP, run on each worker instead of the lines below; TPU_POLL, seconds between looks
+# at a slice that is not ready (20).
 
 set -uo pipefail
 name=${TPU_NAME:?the name of the slice} zone=${TPU_ZONE:?the zone of the slice}
@@ -68,7 +69,10 @@ ready() {
     case $now in
     READY) return ;;
     '') create || return ;;
-    PREEMPTED | TERMINATED | FAILED | SUSPENDED) remove || return ;;
+    PREEMPTED | TERMINATED | FAILED | SUSPENDED)
+      if [ -z "$nfs" ]; then echo "tpu_pod: $name: what it had saved goes with it, since TPU_NFS is not set" >&2; fi
+      remove || return
+      ;;
     STOPPED | HIDDEN | HIDING) echo "tpu_pod: start or delete $name first" >&2 && return 2 ;;
     *) sleep "$poll" ;;
     esac

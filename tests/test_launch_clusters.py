@@ -65,7 +65,8 @@ elif what == "ssh":
             running.append(subprocess.Popen(["bash", "-c", options["--command"]], cwd=worker, env=env))
     sys.exit(next((code for code in [process.wait() for process in running] if code), 0))
 """
-# Notes each start and each signal; `wait` waits for one, `code N` ends with N on worker 1, once.
+# Notes each start and each signal; `wait` waits for one, `code N` ends with N on worker 1, once, `bad` with 2 there,
+# always, while the other waits.
 TRAINING = """
 import os, signal, sys, time
 from pathlib import Path
@@ -84,8 +85,10 @@ note("start")
 kind, *rest = sys.argv[1:]
 print("says", *rest, flush=True)
 Path("ready").touch()
-if kind == "wait":
+if kind == "wait" or kind == "bad" and os.environ["WORKER"] == "0":
     time.sleep(60)
+if kind == "bad":
+    sys.exit(2)
 if kind == "brief":
     time.sleep(1)
 if kind == "code" and os.environ.get("WORKER") == "1" and Path("notes").read_text().count("start") == 1:

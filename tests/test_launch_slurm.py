@@ -11,24 +11,37 @@ import subprocess
 import pytest
 from test_launch_clusters import LAUNCH, PYTHON, TRAINING, calls, ended, stand_in, start, wait_for
 
-# srun kills its task at SIGTERM, as the real one does; scancel sends the task the signal
+# srun has two tasks, WORKER 0 and 1, each in a folder of its own. When one fails it kills the other, as it does both at
+# SIGTERM, and ends with the highest code; scancel signals every process of the tasks
 SLURM = """
-import json, os, signal, subprocess, sys
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 
 name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
 with Path("calls").open("a") as file:
     file.write(json.dumps([name, *arguments]) + "\\n")
 if name == "srun":
-    command = arguments[arguments.index("--label") + 1 :]
-    task = subprocess.Popen(command, start_new_session=True)
-    signal.signal(signal.SIGTERM, lambda number, frame: task.kill())
-    Path("task").write_text(str(task.pid))
-    code = task.wait()
-    sys.exit(code if code >= 0 else 128 - code)
+    command, tasks = arguments[arguments.index("--label") + 1 :], []
+    for worker in "01":
+        env = os.environ | {"WORKER": worker}
+        tasks.append(subprocess.Popen(command, start_new_session=True, env=env, cwd=worker))
+    Path("tasks").write_text(" ".join(str(task.pid) for task in tasks))
+
+    def kill(number=0, frame=None):
+        for task in tasks:
+            if task.poll() is None:
+                os.killpg(task.pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, kill)
+    while any(task.poll() is None for task in tasks):
+        if any(task.poll() for task in tasks):
+            kill()
+        time.sleep(0.01)
+    sys.exit(max(task.returncode if task.returncode >= 0 else 128 - task.returncode for task in tasks))
 if name == "scancel":
     assert arguments == ["--signal=TERM", os.environ["SLURM_JOB_ID"]]
-    os.kill(int(Path("task").read_text()), signal.SIGTERM)
+    for pid in Path("tasks").read_text().split():
+        os.killpg(int(pid), signal.SIGTERM)
 """
 
 
@@ -38,18 +51,21 @@ def job(tmp_path):
     for name in ("srun", "scancel", "scontrol"):
         stand_in(tmp_path, name, SLURM)
     shutil.copytree(LAUNCH, tmp_path / "launch")
-    (tmp_path / "train.py").write_text(TRAINING)
+    for worker in "01":
+        (tmp_path / worker).mkdir()
+        (tmp_path / worker / "train.py").write_text(TRAINING)
 
     def popen(*arguments: str) -> subprocess.Popen:
         argv = ["bash", LAUNCH / "slurm.sbatch", *arguments]
-        return start(argv, tmp_path, SLURM_JOB_ID="77", SLURM_CPUS_PER_TASK="3", RESTART_PAUSE="0.05", WORKER="1")
+        return start(argv, tmp_path, SLURM_JOB_ID="77", SLURM_CPUS_PER_TASK="3", RESTART_PAUSE="0.05")
 
     return popen
 
 
 def test_slurm_starts_all_again_after_a_crash(tmp_path, job):
     code, out, err = ended(job(*PYTHON, "code", "75"))
-    assert code == 0 and out == "says 75\n" * 2 and "exit code 75; restart 1 of 20" in err
+    assert code == 0 and "says 75\n" in out and "restart 1 of 20" in err
+    assert (tmp_path / "1" / "notes").read_text() == "start\n" * 2
     first, second = calls(tmp_path)
     assert first == second and first[0] == "srun"
     assert {"--cpus-per-task=3", "--kill-on-bad-exit=1", "--wait=0", "--gpu-bind=none"} < set(first)
@@ -58,13 +74,26 @@ def test_slurm_starts_all_again_after_a_crash(tmp_path, job):
 @pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
 def test_slurm_saves_before_the_time_limit_and_queues_itself_again(tmp_path, job, number, requeued):
     process = job(*PYTHON, "wait")
-    wait_for(tmp_path / "ready")
+    wait_for(tmp_path / "0" / "ready", tmp_path / "1" / "ready")
     process.send_signal(number)
     assert ended(process)[0] == 0
-    assert (tmp_path / "notes").read_text() == "start\nsignal 15\n"
+    assert {(tmp_path / worker / "notes").read_text() for worker in "01"} == {"start\nsignal 15\n"}
     assert (["scontrol", "requeue", "77"] in calls(tmp_path)) == requeued
 
 
 def test_slurm_bad_input_is_not_run_again(tmp_path, job):
-    assert ended(job(*PYTHON, "code", "2"))[0] == 2 and len(calls(tmp_path)) == 1
+    """srun itself ends with 137, since it kills the other task."""
+    assert ended(job(*PYTHON, "bad"))[0] == 2 and len(calls(tmp_path)) == 1
+    assert not list(tmp_path.glob(".bad-input*"))
     assert "usage:" in ended(job())[2]
+
+
+@pytest.mark.parametrize(("tasks", "gpus"), [("8", "4"), ("8", "h100:4")])
+def test_slurm_takes_one_process_for_each_gpu(tmp_path, job, monkeypatch, tasks, gpus):
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", tasks)
+    monkeypatch.setenv("SLURM_GPUS_PER_NODE", gpus)
+    code, _, err = ended(job(*PYTHON, "no"))
+    assert code == 2 and calls(tmp_path) == []
+    assert err == "slurm: one process for each GPU: --ntasks-per-node=8 must be --gpus-per-node=4\n"
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    assert ended(job(*PYTHON, "no"))[0] == 0

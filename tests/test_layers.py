@@ -11,7 +11,7 @@ ALL = PACKAGE + sorted(path for room in ("configs", "benchmarks", "tests") for p
 
 # Low to high. A file imports from its own level and from lower ones.
 LEVELS = (
-    ("__init__", "errors", "memory"),
+    ("__init__", "errors", "files", "memory"),
     ("ops",),
     ("models", "losses", "metrics"),
     ("provenance", "config", "data", "weights"),

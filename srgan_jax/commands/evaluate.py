@@ -17,6 +17,7 @@ from srgan_jax.evaluation.evaluate import evaluate, strip
 from srgan_jax.evaluation.fid import Fid, make_fid
 from srgan_jax.evaluation.pairs import Pairs, as_jpeg, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
+from srgan_jax.files import replacing
 from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.metrics import to_json
 from srgan_jax.ops.bicubic import PADDING
@@ -101,10 +102,8 @@ def main(argv: list[str]) -> int:
     for line in paper.warnings(result) if args.against else []:
         print(line, file=sys.stderr)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        partial = args.json.with_name(f"{args.json.name}.partial")
-        partial.write_text(to_json(result, indent=2) + "\n")
-        partial.replace(args.json)
+        with replacing(args.json) as partial:
+            partial.write_text(to_json(result, indent=2) + "\n")
         print(printable(f"figures with provenance: {args.json}"))
     if args.picture:
         first = next(iter(sets))

@@ -25,8 +25,8 @@ class Feed(NamedTuple):
 
     crops(fed, i, step, places) runs inside jit: i is the update's number within the call, step its number in the run,
     places those of the crops in the global batch, all (None) or one device's. Where `batched`, fed is
-    uint8[updates * k, batch, ...]; otherwise it is the same store on every call. `pipeline` is host or device: their
-    crops differ, so a run keeps to the one that it began with.
+    uint8[updates * k, batch, ...]; otherwise it is the same store on every call, and goes with the iterator.
+    `pipeline` is host or device: their crops differ, so a run keeps to the one that it began with.
     """
 
     pipeline: str
@@ -55,9 +55,11 @@ def make_feed(config: ConfigDict, source: Source, places: Int[np.ndarray, " b"] 
             source.sizes, tile=config.data.tile, crop=crop, free=device_pipeline.free_memory(), channels=source.channels
         )
     if pipeline == "device":
-        tiles = device_pipeline.make_tiles(source, tile=config.data.tile)
+        make_tiles = partial(device_pipeline.make_tiles, source, tile=config.data.tile)
+        made = [make_tiles()]  # now, where faults of the photographs still stop everything
 
         def same(call: int) -> Iterator[Any]:
+            tiles = made.pop() if made else make_tiles()
             while True:
                 yield tiles
 

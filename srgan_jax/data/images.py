@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from srgan_jax.files import replacing
+
 Image.init()
 log = logging.getLogger(__name__)
 READABLE = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN)
@@ -89,15 +91,9 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes under a temporary name and renames, so that the path never holds half a picture."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    """The path never holds half a picture. Folders that it lacks are made."""
+    with replacing(Path(path)) as partial:
         Image.fromarray(image).save(partial, format="PNG")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def broken(error: Exception) -> BrokenImage:

@@ -8,7 +8,6 @@ The index alone says what is valid: what a shard holds beyond it was left by a p
 next one takes it away. A photograph is known by its mark, so one that changed is decoded anew beside the old one.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -30,6 +29,7 @@ from ml_collections import ConfigDict
 from srgan_jax.data.images import BrokenImage
 from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
+from srgan_jax.files import alone, replacing
 from srgan_jax.weights.fetch import cache_dir
 
 HEAD = json.dumps({"format": 1})
@@ -89,7 +89,7 @@ def mapped(source: Source, folder: Path, entries: Entries) -> Source:
     used = {place.shard for place in wanted if isinstance(place, Place)}
     shards = {shard: np.asarray(np.memmap(_shard(folder, shard), np.uint8, "r")) for shard in used}
 
-    def read(index: int) -> UInt8[np.ndarray, "h w 3"]:
+    def read(index: int) -> UInt8[np.ndarray, "h w c"]:
         place = wanted[index]
         if isinstance(place, str):
             raise BrokenImage(place)
@@ -124,8 +124,7 @@ def prepare(source: Source, folder: Path, field: str) -> Entries:
         there = {path.name for path in folder.iterdir()}
         if there and not there & {"index.jsonl", "index.lock"}:
             raise UserError(f"{field}={folder}: the folder holds something else; choose a new one")
-        with (folder / "index.lock").open("w") as lock:
-            _acquire(lock.fileno(), folder)
+        with alone(folder / "index.lock", f"is preparing {folder}"):
             entries = _known(source, folder, field)  # the other process may have done it meanwhile
             missing = [index for index, mark in enumerate(source.marks) if mark not in entries]
             if missing:
@@ -180,14 +179,6 @@ def _entry(line: str, sizes: dict[int, int]) -> tuple[str, Place | str] | None:
     return None
 
 
-def _acquire(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("another process is preparing %s: waiting for it", folder)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-
-
 def _fill(source: Source, missing: list[int], folder: Path, entries: Entries, field: str) -> None:
     """Decodes the photographs `missing`; `entries` follows what is safely written."""
     log.info("decoding %d of %d photographs into %s, once", len(missing), len(source), folder)
@@ -227,7 +218,7 @@ def _fill(source: Source, missing: list[int], folder: Path, entries: Entries, fi
         _tidy(folder, entries)
 
 
-def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"] | str]]:
+def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "h w c"] | str]]:
     """(index, pixels or what is wrong with them) in order, by all cores, a few photographs ahead."""
 
     def decode(index: int) -> tuple[int, np.ndarray | str]:
@@ -265,12 +256,10 @@ def _tidy(folder: Path, entries: Entries) -> tuple[int, int]:
 
 def _write_index(folder: Path, entries: Entries) -> None:
     """Anew, so that lines which count for nothing cannot come to life when a shard grows."""
-    partial = folder / "index.partial"
-    with partial.open("w") as file:
+    with replacing(folder / "index.jsonl") as partial, partial.open("w") as file:
         file.write(HEAD + "\n" + _lines(entries))
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(folder / "index.jsonl")
 
 
 def _commit(folder: Path, entries: Entries, fresh: Entries) -> None:

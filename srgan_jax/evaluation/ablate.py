@@ -11,10 +11,10 @@ from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.grid import Grid, Row
 from srgan_jax.evaluation.measure import measured
-from srgan_jax.evaluation.processes import Child, children, lock
+from srgan_jax.evaluation.processes import Child, children
 from srgan_jax.evaluation.results import RESULTS, Line, read_results, run_folder, seconds_trained, write_results
 from srgan_jax.training.checkpoint import has_checkpoint
-from srgan_jax.training.start import refuse_workdir
+from srgan_jax.training.start import lock, refuse_workdir
 from srgan_jax.training.trained import load_config
 
 Say = Callable[[str], None]
@@ -38,7 +38,7 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
     refuse_workdir(workdir)
     base = next(iter(grid.rows.values()))
     rows = [row for name, row in grid.rows.items() if name in names]
-    with lock(workdir), children(say) as child:
+    with lock(workdir, "runs a grid"), children(say) as child:
         path = workdir / RESULTS
         lines = {(line["row"], line["seed"]): line for line in (read_results(path) if path.exists() else [])}
         for seed in grid.seeds:

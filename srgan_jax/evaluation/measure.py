@@ -13,6 +13,7 @@ from srgan_jax.data.images import write_png
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import find_set
+from srgan_jax.files import replacing
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.inference.pictures import Picture
 from srgan_jax.metrics import from_json, to_json
@@ -52,9 +53,8 @@ def measure(run: Path, folders: list[Path]) -> dict[str, Any]:
     # Orbax keeps what a JSON item holds in a file of this name
     meta = json.loads((run / "checkpoints" / str(generator.step) / "meta" / "metadata").read_text())
     result |= {"trained_on": meta["facts"], "asked": asked}
-    partial = run / f"{FIGURES}.partial"
-    partial.write_text(to_json(result, indent=1) + "\n")
-    partial.replace(run / FIGURES)
+    with replacing(run / FIGURES) as partial:
+        partial.write_text(to_json(result, indent=1) + "\n")
     return result
 
 

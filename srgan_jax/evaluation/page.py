@@ -7,21 +7,18 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from srgan_jax.files import replacing
+
 
 def write_page(output: Path, template: str, view: Mapping[str, Any]) -> None:
-    """Under a temporary name, then renamed; what `view` holds is escaped."""
+    """Whole or not at all; what `view` holds is escaped."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        # "replace", because names of files may hold bytes that are no text
-        partial.write_text(environment.get_template(template).render(view), encoding="utf-8", errors="replace")
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = environment.get_template(template).render(view)
+    with replacing(output) as partial:
+        partial.write_text(text, encoding="utf-8", errors="replace")  # names of files may hold bytes that are no text
 
 
 def version(label: str, png: bytes, note: str = "") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Processes of a grid: one at a time, signals passed on to it, and one grid in a folder."""
+"""Processes of a grid: one at a time, and signals passed on to it."""
 
 import fcntl
 import itertools
@@ -11,33 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from srgan_jax.errors import UserError
-
 Child = Callable[[list[str], Path], int]
 
 
 class Stopped(Exception):
     """SIGTERM or SIGINT came; the process that was running has saved and ended."""
-
-
-@contextmanager
-def lock(workdir: Path) -> Iterator[None]:
-    """Holds `workdir`/lock, which goes with the process, however it ends.
-
-    Raises:
-      UserError: another process holds it, or `workdir` cannot be written to.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"--workdir={workdir}: no folder that can be written to ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"--workdir={workdir}: another process runs a grid there") from error
-        yield
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.grid import is_name
+from srgan_jax.files import replacing
 from srgan_jax.metrics import from_json, to_json
 
 RESULTS = "results.jsonl"
@@ -39,9 +40,8 @@ def read_results(path: Path) -> list[Line]:
 
 def write_results(path: Path, lines: Iterable[Line]) -> None:
     """Whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("".join(to_json(line) + "\n" for line in lines))
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text("".join(to_json(line) + "\n" for line in lines))
 
 
 def run_folder(workdir: Path, row: str, seed: int) -> Path:

@@ -1,4 +1,4 @@
-"""A generator as an ONNX graph. Needs the package onnx, which only the extra `export` installs.
+"""A generator as an ONNX graph. Needs the package onnx: pip install onnx onnxruntime, or this project's extra `export`.
 
 Channels come first, as ONNX has them: float32[N, 3, H, W] in [0, 1] to float32[N, 3, scale * H, scale * W] in [0, 1].
 """

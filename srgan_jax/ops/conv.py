@@ -17,23 +17,24 @@ from srgan_jax.ops import conv_forms as forms
 from srgan_jax.ops.conv_forms import Form
 
 # Matrix products stay with the library YNNPACK, convolutions go back to Eigen, which is faster in most of them.
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+CPU_OPTION = ("xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT")
 FEW = 8  # channels, below which Eigen does not read several at a time
 MANY = 128  # channels in, with half as many out, from which on forms.winograd is faster (benchmarks/RESULTS.md)
 
 
 def compiler_options() -> dict[str, Any]:
-    """For the argument of that name of jax.jit: CPU_OPTIONS on a CPU whose jaxlib knows them, else nothing."""
-    return _cpu_options() if jax.default_backend() == "cpu" else {}
+    """For the argument of that name of jax.jit: CPU_OPTION on a CPU whose jaxlib knows it, else nothing."""
+    return accepted(*CPU_OPTION) if jax.default_backend() == "cpu" else {}
 
 
 @cache
-def _cpu_options() -> dict[str, Any]:
+def accepted(option: str, value: str) -> dict[str, Any]:
+    """One of XLA's options as such an argument, or nothing where this jaxlib refuses it."""
     try:
-        jax.jit(jnp.negative).lower(0.0).compile(compiler_options=dict(CPU_OPTIONS))
+        jax.jit(jnp.negative).lower(0.0).compile(compiler_options={option: value})
     except jax.errors.JaxRuntimeError:
         return {}
-    return CPU_OPTIONS
+    return {option: value}
 
 
 def _to_x(form: Form, x: Array, kernel: Array, gradient: Array, n: int) -> Array:

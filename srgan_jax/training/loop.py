@@ -61,17 +61,21 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     parallel.agree({"config": start.digest(config), "checkpoints": str(resumed), **facts})
     validation = Validation(config) if config.validation.every and parallel.is_lead() else None
     if resumed:
+        start.refuse_apart(workdir)
         config = start.refuse_changes(config, workdir)
     states = [start.initial_state(config, layout, resumed)]  # taken out below: pmap has copies, which is enough
     feed = make_feed(config, source, layout.own_places())
     parallel.agree({"pipeline": feed.pipeline})
     config = start.with_field(config, "data.pipeline", feed.pipeline)
     feature_params = layout.enter(layout.replicate(feature_params))
+    if not resumed:
+        start.refuse_apart(workdir)
+    log.info("%s", layout.describe())
 
     with ExitStack() as stack:
         stop = stack.enter_context(guards.stop_signals())
         if parallel.is_lead():
-            stack.enter_context(start.lock(workdir))
+            stack.enter_context(start.lock(workdir, "is training"))
         watchdog = stack.enter_context(guards.Watchdog(config.guard.watchdog))
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
         stack.enter_context(guards.together())  # before what is above would wait for processes that are gone
@@ -187,5 +191,6 @@ def _placed(run: Run, call: int) -> Iterator[Any]:
     if run.feed.batched:
         yield from (run.layout.feed(batch, batched=True) for batch in fed)
     store = run.layout.feed(next(fed), batched=False)
+    del fed  # and with it the host's copy
     while True:
         yield store

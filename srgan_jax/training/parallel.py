@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from jaxtyping import Array, Int
 from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
-from srgan_jax.ops.conv import compiler_options
+from srgan_jax.ops.conv import accepted, compiler_options
+from srgan_jax.weights.fetch import cache_dir
 
 AXIS = "data"
 # What of a program a GPU does as CUDA graphs: XLA's own choice, and the last two. With these the updates of a call are
@@ -26,6 +28,7 @@ AXIS = "data"
 GRAPH = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
 GRAPH_FLAG = "xla_gpu_enable_command_buffer"
 HEARTBEAT = 30  # seconds without a sign of life after which a process is taken for dead, and the others end
+LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # in which Open MPI and MPICH say how many processes they started
 
 
 def start_processes(spec: str) -> None:
@@ -34,18 +37,21 @@ def start_processes(spec: str) -> None:
     auto: what jax detects (TPU pod, SLURM, GKE, Open MPI); one process where it detects nothing.
 
     Raises:
-      UserError: another spec, or the others cannot be reached.
+      UserError: another spec, or the others cannot be found or reached.
     """
     join = partial(jax.distributed.initialize, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT)
     if spec == "off":
         return
+    before = signal.getsignal(signal.SIGTERM)
     try:
         if spec == "auto":
             try:
-                join()
+                join(local_device_ids=_gpus_of_node())
             except ValueError as error:
                 if "coordinator_address" not in str(error):  # which is how jax says that it detects no cluster
                     raise
+                if any(int(os.environ.get(name, 1)) > 1 for name in LAUNCHED):
+                    raise ValueError("jax does not know this launcher; give HOST:PORT,N,I, or off") from error
         else:
             found = re.fullmatch(r"(\S+:\d+),(\d+),(\d+)", spec)
             if not found or int(found[3]) >= int(found[2]):
@@ -54,8 +60,24 @@ def start_processes(spec: str) -> None:
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"--distributed={spec}: the processes did not find each other ({reason})") from error
+    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # jax has taken it, and would pass it over
+    if jax.process_count() > 1 and jax.default_backend() == "gpu" and not _names_programs():
+        # XLA shares its tuning out over processes: those that compile would wait for one that finds its program there
+        jax.config.update("jax_enable_compilation_cache", False)
     if not is_lead():  # what one process says of the run, all would
         logging.getLogger("srgan_jax").setLevel(logging.ERROR)
+
+
+def _gpus_of_node() -> list[int] | None:
+    """All of them where SLURM runs one process on each node, for which jax would choose one; None leaves it to jax."""
+    alone = re.fullmatch(r"1(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    gpus = os.environ.get("SLURM_GPUS_ON_NODE", "")
+    return list(range(int(gpus))) if alone and gpus.isdigit() else None
+
+
+def _names_programs() -> bool:
+    """Whether the user said where compiled programs are kept: in one folder for all, it is to be hoped."""
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR", "") not in ("", str(cache_dir() / "programs"))
 
 
 def is_lead() -> bool:
@@ -111,6 +133,11 @@ class Layout:
     def over_batch(self) -> NamedSharding:
         """For [k, batch, ...]."""
         return NamedSharding(self.mesh, PartitionSpec(None, AXIS))
+
+    def describe(self) -> str:
+        """Such as "4 x NVIDIA H200, 2 processes"."""
+        processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        return f"{self.mesh.size} x {self.mesh.devices.flat[0].device_kind}{processes}"
 
     def places(self) -> Int[Array, " b"]:
         """Inside the update: the places in the global batch of the crops that it sees."""
@@ -193,7 +220,7 @@ class Layout:
     def graph(self) -> dict[str, str]:
         """XLA's option for one GPU, where XLA_FLAGS does not say otherwise; with several it is not tried yet."""
         alone = jax.default_backend() == "gpu" and self.mesh.size == 1
-        return {GRAPH_FLAG: GRAPH} if alone and GRAPH_FLAG not in os.environ.get("XLA_FLAGS", "") else {}
+        return accepted(GRAPH_FLAG, GRAPH) if alone and GRAPH_FLAG not in os.environ.get("XLA_FLAGS", "") else {}
 
 
 def compiled(call: Any, *arguments: Any) -> Callable:

@@ -14,6 +14,7 @@ from srgan_jax import config as configs
 from srgan_jax.data.feed import make_feed
 from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
+from srgan_jax.files import replacing
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start
 from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
@@ -40,9 +41,8 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
         feed = make_feed(config, source)
         cut = jax.jit(feed.crops, static_argnums=1)
         hr = cut(next(feed.start(call)), i, jnp.asarray(first))
-        with (folder / f"{BATCH}.partial").open("wb") as file:
+        with replacing(folder / BATCH) as partial, partial.open("wb") as file:
             np.savez(file, hr=np.asarray(hr), step=first)
-        (folder / f"{BATCH}.partial").replace(folder / BATCH)
     parallel.from_lead({})  # the others would end the lead before it has written
     return UserError(
         f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}; look at it by "

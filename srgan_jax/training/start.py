@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,15 +21,17 @@ from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
+from srgan_jax.files import replacing
 from srgan_jax.models.build import build_discriminator, build_generator, differences
 from srgan_jax.provenance import digest_tree
-from srgan_jax.training.parallel import Layout, agree
+from srgan_jax.training.parallel import Layout, agree, from_lead, is_lead
 from srgan_jax.training.state import GanState, create_state, make_state
 from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.lpips_file import find_lpips, load_lpips
 from srgan_jax.weights.vgg_file import feature_params
 
 log = logging.getLogger(__name__)
+LAG = 5  # seconds that a new file may take to be seen by all machines
 
 
 def refuse_workdir(workdir: Path) -> None:
@@ -43,18 +47,42 @@ def refuse_workdir(workdir: Path) -> None:
 
 
 @contextmanager
-def lock(workdir: Path) -> Iterator[None]:
-    """Two processes writing one run would damage it. The lock goes with the process, however it ends."""
+def lock(workdir: Path, does: str) -> Iterator[None]:
+    """Two processes writing one folder would damage it. The lock goes with the process, however it ends.
+
+    Raises:
+      UserError: another process holds it, and `does` something there; or the file system has no locks.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"--workdir={workdir}: another process is training there") from error
+            raise UserError(f"--workdir={workdir}: another process {does} there") from error
         except OSError as error:
             reason = f"{error.strerror}: its file system has no locks"
             raise UserError(f"--workdir={workdir}: {reason}; mount it with them (flock), or use another") from error
         yield
+
+
+def refuse_apart(workdir: Path) -> None:
+    """Raises UserError on all processes where one of them sees another folder at `workdir` than the lead."""
+    if jax.process_count() == 1:
+        return
+    workdir.mkdir(parents=True, exist_ok=True)  # on each: NFS may still remember that there was none
+    mark = workdir / from_lead({"mark": f".{secrets.token_hex(8)}"})["mark"]
+    if is_lead():
+        mark.touch()
+    from_lead({})  # the others wait until it is there
+    deadline = time.monotonic() + LAG
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    seen = f"files in --workdir={workdir}, which must be one folder for all,"
+    try:
+        agree({seen: str(mark.exists())})
+    finally:
+        if is_lead():
+            mark.unlink()
 
 
 def load_features(config: ConfigDict) -> Any:
@@ -152,13 +180,11 @@ def describe(config: ConfigDict, state: GanState, workdir: Path) -> None:
     """config.json, which makes the folder a run, and a table of all parameters."""
     from clu import parameter_overview  # what is compiled alone does without clu
 
-    workdir.mkdir(parents=True, exist_ok=True)
     text = ""
     for name, player in (("generator", state.g), ("discriminator", state.d)):
         if player is not None:
             log.info("%s: %s parameters", name, f"{int(parameter_overview.count_parameters(player.params)):,}")
             text += f"{name}\n{parameter_overview.get_parameter_overview(player.params, include_stats=False)}\n"
     for path, content in (("parameters.txt", text), ("config.json", configs.to_json(config))):
-        partial = workdir / f"{path}.partial"
-        partial.write_text(content)
-        partial.replace(workdir / path)
+        with replacing(workdir / path) as partial:
+            partial.write_text(content)

@@ -58,10 +58,11 @@ def _no_run(path: Path) -> str:
 
 
 def load_generator(run: str | Path, *, field: str, which: str | int = "best") -> Generator:
-    """The generator of a run's best (by validation PSNR-Y) or latest checkpoint, with averaged parameters if kept.
+    """The generator of a run's best or latest checkpoint, with averaged parameters if kept.
 
-    `run` may also be a generator's .safetensors file, or the name of built-in weights; their step is 0. `which` may be
-    a step's number too. `field` names the argument in messages.
+    best: by validation PSNR-Y, or L1 where the scale is 1; `which` may be a step's number too. `run` may also be a
+    generator's .safetensors file, or the name of built-in weights; their step is 0. `field` names the argument in
+    messages.
 
     Raises:
       UserError: the folder is no run, has no checkpoint yet or not that one, or the checkpoint or file is damaged.

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.data.images import write_png
 from srgan_jax.errors import FULL
+from srgan_jax.files import replacing
 from srgan_jax.metrics import to_json
 from srgan_jax.training.board import Board, append
 from srgan_jax.training.parallel import is_lead
@@ -45,9 +46,8 @@ class Writer:
                 kept += [line] if json.loads(line)["step"] <= step else []
             except (ValueError, LookupError, TypeError):  # half a line, cut off by a kill, or what a crash left
                 continue
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text("".join(line + "\n" for line in kept))
         self.lines = FileIO(path, "a")
         if tensorboard:
             self.board = Board(workdir / "tensorboard", step)

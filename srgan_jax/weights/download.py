@@ -1,17 +1,15 @@
 """Single files from the web, brought once into the cache. A transfer that was cut goes on where it stopped."""
 
-import fcntl
 import hashlib
 import http.client
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from srgan_jax.errors import UserError
+from srgan_jax.files import alone
 from srgan_jax.weights.fetch import cache_dir
 
 log = logging.getLogger(__name__)
@@ -63,7 +61,7 @@ def download(remote: Remote) -> Path:
     if _is_known(target, remote):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _one_process():
+    with alone(cache_dir() / "downloads.lock", f"fetches into {cache_dir()}"):
         if _is_known(target, remote):  # fetched by another in the meantime
             return target
         partial = target.with_name(f"{target.name}.partial")
@@ -77,18 +75,6 @@ def download(remote: Remote) -> Path:
                 f"{remote.digest}; it was deleted: try again, {ELSEWHERE}"
             )
         return partial.replace(target)
-
-
-@contextmanager
-def _one_process() -> Iterator[None]:
-    """Waits until no other process fetches into this cache."""
-    with (cache_dir() / "downloads.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another process fetches into %s; waiting for it", cache_dir())
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _is_known(path: Path, remote: Remote) -> bool:

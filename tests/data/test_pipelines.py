@@ -1,6 +1,7 @@
 """The two pipelines: batches are functions of (seed, number), and what they cut is what the photographs hold."""
 
 import functools
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -178,6 +179,18 @@ def test_the_feeds_keep_one_contract(pipeline):
         seen.append(np.stack(got))
     np.testing.assert_array_equal(seen[0], seen[1])
     assert_windows(seen[0].reshape(-1, 16, 16, 3))
+
+
+def test_the_host_keeps_no_copy_of_what_was_sent_to_the_device():
+    config = tiny.get_config()
+    config.data.update(pipeline="device", tile=32)
+    feed = make_feed(config, numbered())
+    stream = feed.start(0)
+    tiles = next(stream)[0]
+    first, kept = tiles.copy(), weakref.ref(tiles)
+    del tiles, stream
+    assert kept() is None
+    np.testing.assert_array_equal(next(feed.start(0))[0], first)  # made anew, as after a rollback
 
 
 def test_augment_turns_each_image_by_key_and_position_alone():

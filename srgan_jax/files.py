@@ -1,0 +1,36 @@
+"""Files that are never seen half written, or written by two processes."""
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; at the end it becomes `path`, and after an error nothing of it is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(lock: Path, does: str) -> Iterator[None]:
+    """Waits until no other process holds the file `lock`, which goes with the process, however it ends.
+
+    does: what such a process does, for the line that says so.
+    """
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process %s: waiting for it", does)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

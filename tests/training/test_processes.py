@@ -1,0 +1,84 @@
+"""How a process joins the others of its run, and what they must share."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+from running import ROOT, command, spawn, specs
+
+from srgan_jax.training import parallel
+from srgan_jax.weights.fetch import cache_dir
+
+JOINED = """
+import sys, time
+from srgan_jax.training import parallel
+parallel.start_processes(sys.argv[1])
+print("joined", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigterm_ends_a_process_that_does_not_train_yet():
+    """jax's own handler would swallow it, and every later one."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    argv = [sys.executable, "-c", JOINED, *specs(1)]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "joined\n"
+            process.terminate()
+            assert process.wait(timeout=20) == -signal.SIGTERM
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "gpus", "own"),
+    [("1", "4", [0, 1, 2, 3]), ("1(x3)", "2", [0, 1]), ("4", "4", None), ("4(x2)", "4", None), ("1", "", None)],
+)
+def test_the_only_process_of_a_node_drives_all_its_gpus(monkeypatch, tasks, gpus, own):
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: asked.append(options["local_device_ids"]))
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", gpus)
+    parallel.start_processes("auto")
+    assert asked == [own]
+
+
+def test_a_launcher_that_jax_does_not_know_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    process = spawn(command("tiny", tmp_path / "run", distributed="auto"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and not (tmp_path / "run").exists()
+    reason = "the processes did not find each other (jax does not know this launcher; give HOST:PORT,N,I, or off)"
+    assert output == f"srgan train: --distributed=auto: {reason}\n"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_gpus_of_several_processes_keep_programs_only_where_they_are_told_to(monkeypatch, named):
+    for name, value in (("process_count", 2), ("default_backend", "gpu")):
+        monkeypatch.setattr(jax, name, lambda value=value: value)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *processes, **options: None)
+    folder = "/shared/programs" if named else str(cache_dir() / "programs")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+    assert jax.config.jax_enable_compilation_cache
+    try:
+        parallel.start_processes("127.0.0.1:1234,2,0")
+        assert jax.config.jax_enable_compilation_cache == named
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
+@pytest.mark.slow
+def test_processes_that_see_different_folders_are_refused(tmp_path):
+    """Such as a workdir on each machine's own disk: a start anew would find a run in one of them alone."""
+    given = zip("ab", specs(2), strict=True)
+    pair = [spawn(command("tiny", tmp_path / name, "steps=2", distributed=spec)) for name, spec in given]
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [2, 2], outputs
+    for name, output in zip("ab", outputs, strict=True):
+        folder = f"--workdir={tmp_path / name}, which must be one folder for all,"
+        assert f"process 1 has other files in {folder} than process 0; start all alike" in output
+        assert list((tmp_path / name).iterdir()) == []
