@@ -8,13 +8,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import jax
 import pytest
 import torch
 
 from benchmarks import cpu_speed, startup, torch_peer, train_speed, trainings, upscale_speed
 from benchmarks.apart import apart
-from benchmarks.flops import generator_flops, update_flops
+from benchmarks.flops import generator_flops, lpips_flops, update_flops
 from benchmarks.side_by_side import Contender, check_equal, interleave, ratio
+from configs import srgan_lpips
+from srgan_jax.models.lpips import LPIPS
 
 
 def row_of(line: str) -> list[str]:
@@ -239,6 +242,20 @@ def test_flops():
     assert generator_flops(srresnet, 24 * 24) / 1e9 == pytest.approx(2.6, abs=0.05)
     assert update_flops(srresnet) / 1e9 == pytest.approx(7.7, abs=0.05)
     assert update_flops(srgan) / 1e9 == pytest.approx(43, abs=0.5)
+
+
+@pytest.mark.parametrize("network", ["alex", "vgg"])
+def test_flops_of_lpips(network):
+    """As XLA counts the program, which has little but convolutions, but for zeros beyond the border; three in an update."""
+    config = srgan_lpips.get_config()
+    config.loss.lpips.network, config.data.crop = network, 1024
+    model, crop = LPIPS(network), jax.ShapeDtypeStruct((1, 1024, 1024, 3), "float32")
+    params = jax.eval_shape(model.init, jax.random.key(0), crop, crop)
+    program = jax.jit(partial(model.apply, method="features")).lower(params, crop)
+    assert lpips_flops(config) == pytest.approx(program.cost_analysis()["flops"], rel=0.02)
+    with_it = update_flops(config)
+    config.loss.lpips.weight = 0
+    assert with_it - update_flops(config) == 3 * lpips_flops(config)
 
 
 def test_only_the_first_four_need_torch():
