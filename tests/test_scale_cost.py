@@ -1,5 +1,6 @@
 """What is all-reduced, byte by byte, and what is made of it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -21,22 +22,40 @@ D = 4 * (sum(9 * a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)) + 8 + 
 D_NORM = 4 * 2 * sum(WIDTHS[2:])
 
 
-def table(*options):
-    """The command's rows, by kind."""
+OPTIONS = {"plain": [], "one pass": ["--config.discriminator.one_pass=True"], "shard_map": ["--mode", "shard_map"]}
+CODE = """
+import json, runpy, sys
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    try:
+        runpy.run_module("benchmarks.scale_cost", run_name="__main__")
+    except SystemExit as done:
+        assert done.code == 0
+    print("end")
+"""
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """The command's rows by kind, with each of OPTIONS, all in one process: most of its time goes into its start."""
     fixed = ["--quick", "--batch", "2", "--devices", "4", "--config.discriminator.stages=2"]
-    argv = [sys.executable, "-m", "benchmarks.scale_cost", *fixed, *options]
+    argv = [sys.executable, "-c", CODE, json.dumps([fixed + options for options in OPTIONS.values()])]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if line[:2] == "| "
-    ]
-    names, *rows = rows
     assert "unexplained" not in done.stdout
+    *outputs, rest = done.stdout.split("\nend\n")
+    assert not rest
+    return dict(zip(OPTIONS, map(table, outputs), strict=True))
+
+
+def table(output):
+    names, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines() if line[:2] == "| "
+    )
     return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
 
 
-def test_bytes_are_those_of_gradients_and_statistics():
-    srresnet, srgan = table().values()
+def test_bytes_are_those_of_gradients_and_statistics(tables):
+    srresnet, srgan = tables["plain"].values()
     assert srresnet["gradients"] == f"{G + SLOPES:,} ({G:,})"
     assert srgan["gradients"] == f"{G + SLOPES + 2 * D:,} ({G + D:,})"  # D's are sent twice
     for row, norm in ((srresnet, G_NORM), (srgan, G_NORM + 3 * D_NORM)):
@@ -46,14 +65,14 @@ def test_bytes_are_those_of_gradients_and_statistics():
     assert srresnet["in sequence"].startswith("7 of ") and srgan["in sequence"].startswith("20 of ")
 
 
-def test_one_pass_of_the_discriminator_sends_its_gradients_once():
-    row = table("--config.discriminator.one_pass=True")["SRGAN"]
+def test_one_pass_of_the_discriminator_sends_its_gradients_once(tables):
+    row = tables["one pass"]["SRGAN"]
     assert row["gradients"] == f"{G + SLOPES + D:,} ({G + D:,})" and row["others"] == "0"
     assert row["BatchNorm forward"] == row["BatchNorm backward"] == f"{G_NORM + 2 * D_NORM:,}"
 
 
-def test_shard_map_sends_each_gradient_once():
-    rows = table("--mode", "shard_map")
+def test_shard_map_sends_each_gradient_once(tables):
+    rows = tables["shard_map"]
     assert rows["SRResNet"]["gradients"] == f"{G + G_NORM:,}"
     assert rows["SRGAN"]["gradients"] == f"{G + G_NORM + D + D_NORM:,}"
     for kind, norm in (("SRResNet", G_NORM), ("SRGAN", G_NORM + 3 * D_NORM)):

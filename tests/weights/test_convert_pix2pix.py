@@ -53,7 +53,6 @@ def unet(tmp_path_factory):
         (5, "batch"),
         (5, "instance"),
         pytest.param(5, "none", marks=pytest.mark.slow),
-        pytest.param(8, "batch", marks=pytest.mark.slow),
         pytest.param(8, "instance", marks=pytest.mark.slow),
     ],
 )
@@ -87,11 +86,20 @@ def test_a_resnet_is_the_same_here(tmp_path, blocks, norm, dropout):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("make", "sides"), [(lambda: TorchUNet(8, width=64), (256, 256)), (lambda: TorchResNet(9, width=64), (40, 52))]
+    ("make", "sides", "fields"),
+    [
+        (lambda: TorchUNet(8, width=64), (256, 512), ("unet", "levels", 8, "batch", 0.5)),
+        (lambda: TorchResNet(9, width=64), (40, 52), ("resnet", "blocks", 9, "instance", 0)),
+    ],
+    ids=["unet", "resnet"],
 )
-def test_of_full_size(tmp_path, make, sides):
+def test_of_full_size(tmp_path, make, sides, fields):
     network = randomised(make())
-    assert_same(network, converted(network, tmp_path), picture(*sides))
+    path = converted(network, tmp_path)
+    assert_same(network, path, picture(*sides))
+    section = load_config(path, "").generator
+    assert (section.name, fields[1], section[fields[1]], section.norm, section.dropout) == fields
+    assert section.features == 64 and load_config(path, "").scale == 1
 
 
 def with_statistics(state):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.vgg import VGG, layer_names
@@ -97,17 +96,12 @@ def folder(tmp_path):
 
 def test_torchvision(folder, theirs, state):
     network, features = theirs
-    torch.save(state, folder / "vgg.pth")
-    save_file(state, folder / "vgg.safetensors")
-    written = {}
-    for source in (folder / "vgg.pth", folder / "vgg.safetensors"):
-        output = folder / f"from_{source.suffix[1:]}.safetensors"
-        stated = convert_vgg(source, network=network, output=output)
-        assert stated == read_metadata(output, "") and (stated["network"], stated["origin"]) == (network, "torchvision")
-        assert stated["input"].startswith("RGB in [0, 1]") and stated["layer"] == layer_names(network)[-1]
-        assert (stated["source"], stated["source_sha256"]) == (source.name, sha256(source))
-        written[source.suffix] = load_vgg(output, network=network, layer=stated["layer"], origin="torchvision")
-    jax.tree.map(np.testing.assert_array_equal, *written.values())
+    source, output = folder / "vgg.pth", folder / "out.safetensors"
+    torch.save(state, source)
+    stated = convert_vgg(source, network=network, output=output)
+    assert stated == read_metadata(output, "") and (stated["network"], stated["origin"]) == (network, "torchvision")
+    assert stated["input"].startswith("RGB in [0, 1]") and stated["layer"] == layer_names(network)[-1]
+    assert (stated["source"], stated["source_sha256"]) == (source.name, sha256(source))
     assert_same_features(output, network, "torchvision", features)
 
 
