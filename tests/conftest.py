@@ -78,6 +78,16 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """A finished run of configs/tiny.py with a checkpoint at step 2, to be read alone: many tests share it."""
+    from running import train  # here: files whose tests need no run should not wait for its imports
+
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    train("tiny", workdir, "steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
+    return workdir
+
+
 @pytest.fixture
 def warned() -> Iterator[list[str]]:
     """What the package warns of, whether or not the command line has set its logging up; one line each."""

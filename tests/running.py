@@ -1,10 +1,13 @@
 """Helpers for tests that run whole trainings: in this process, in another one, and what they left behind."""
 
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ import pytest
 
 from srgan_jax import config as configs
 from srgan_jax.__main__ import main, without_echoes
+from srgan_jax.evaluation import measure
+from srgan_jax.evaluation.processes import Child
 from srgan_jax.models.build import build_discriminator, build_generator
 from srgan_jax.training.state import GanState, make_state
 
@@ -74,6 +79,27 @@ def run(arguments: list[str], devices: int = 1, timeout: float = 300) -> str:
     output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, output
     return output
+
+
+@contextmanager
+def in_this_process(say: Callable[[str], None]) -> Iterator[Child]:
+    """For `children` of srgan_jax.evaluation.processes, where a grid's files count and not its processes."""
+    ours = logging.getLogger("srgan_jax")
+
+    def child(arguments: list[str], log: Path) -> int:
+        module, *rest = arguments
+        handlers = ours.handlers
+        with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+            try:
+                if module == "srgan_jax":
+                    return main([*rest, "--distributed=off"])
+                assert module == measure.__name__
+                measure.measure(Path(rest[0]), [Path(folder) for folder in rest[1:]])
+                return 0
+            finally:
+                ours.handlers = handlers  # main's write to the log
+
+    yield child
 
 
 def leaves(workdir: Path) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from running import train
 from small_weights import small_weights
 
 import srgan_jax
@@ -97,18 +96,11 @@ def test_weights_that_are_not_there(weights):
         srgan_jax.upscale(np.zeros((3, 3), np.uint8), weights)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    train("tiny", workdir, "steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
-    return workdir
-
-
 @pytest.mark.parametrize("which", ["newest", "-1", 7])
-def test_checkpoints_that_are_not_there(run, which):
+def test_checkpoints_that_are_not_there(tiny_run, which):
     with pytest.raises(UserError, match=f"which={which}: give best|no checkpoint of step {which}; there are 2"):
-        srgan_jax.load(run, which)
-    assert srgan_jax.load(run, 2).name == srgan_jax.load(run, "latest").name
+        srgan_jax.load(tiny_run, which)
+    assert srgan_jax.load(tiny_run, 2).name == srgan_jax.load(tiny_run, "latest").name
 
 
 def test_the_package_names_what_it_has():

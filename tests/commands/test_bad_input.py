@@ -16,14 +16,6 @@ from running import ROOT, command, limited, refusal, spawn, train
 from srgan_jax.__main__ import COMMANDS, main
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished tiny run."""
-    workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    train("tiny", workdir, "steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
-    return workdir
-
-
 @pytest.fixture
 def pictures(tmp_path):
     folder = tmp_path / "pictures"
@@ -121,9 +113,9 @@ def test_training_that_diverges_stops_and_says_how_to_look_at_it(tmp_path, capsy
     assert main(["replay", f"--workdir={tmp_path}"]) == 2
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path, run):
+def test_a_damaged_checkpoint_is_named(tmp_path, tiny_run):
     """In a process of its own: Orbax leaves unfinished reads behind, of which Python tells at exit."""
-    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(tiny_run, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints" / "2" / "state" / "ocdbt.process_0" / "d").iterdir():
         path.write_bytes(path.read_bytes()[:100])
     process = spawn(["evaluate", "--checkpoint", str(tmp_path / "run")])
@@ -135,8 +127,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path, run):
     )
 
 
-def test_a_damaged_config_is_named(tmp_path, capsys, run):
-    shutil.copytree(run, tmp_path / "run")
+def test_a_damaged_config_is_named(tmp_path, capsys, tiny_run):
+    shutil.copytree(tiny_run, tmp_path / "run")
     for text in ("{}", "[1]", "{", "\xff"):
         (tmp_path / "run" / "config.json").write_text(text)
         assert "config.json: damaged" in refusal(capsys, ["evaluate", "--checkpoint", str(tmp_path / "run")])
@@ -147,32 +139,32 @@ def test_train_says_how_to_get_feature_weights(tmp_path, capsys):
     assert ".npz" in line and ".safetensors" in line and "README" in line
 
 
-def test_warm_start_refuses_another_architecture(tmp_path, capsys, run):
-    line = refusal(capsys, command("tiny", tmp_path / "run", f"init_from={run}", "generator.blocks=2"))
+def test_warm_start_refuses_another_architecture(tmp_path, capsys, tiny_run):
+    line = refusal(capsys, command("tiny", tmp_path / "run", f"init_from={tiny_run}", "generator.blocks=2"))
     assert "config.init_from" in line and "generator.blocks: 1 there, 2 here" in line
 
 
-def test_warm_start_from_a_run_that_is_older_than_a_field(tmp_path, run):
+def test_warm_start_from_a_run_that_is_older_than_a_field(tmp_path, tiny_run):
     """The field's default is what that run was trained with."""
-    shutil.copytree(run, tmp_path / "old")
-    config = json.loads((run / "config.json").read_text())
+    shutil.copytree(tiny_run, tmp_path / "old")
+    config = json.loads((tiny_run / "config.json").read_text())
     del config["generator"]["norm_epsilon"]
     (tmp_path / "old" / "config.json").write_text(json.dumps(config))
     train("tiny", tmp_path / "new", f"init_from={tmp_path}/old", "steps=2", "checkpoint.every=2", "validation.every=0")
 
 
-def test_warm_start_refuses_a_run_without_a_checkpoint(tmp_path, capsys, run):
+def test_warm_start_refuses_a_run_without_a_checkpoint(tmp_path, capsys, tiny_run):
     empty = tmp_path / "begun"
     empty.mkdir()
-    (empty / "config.json").write_text((run / "config.json").read_text())
+    (empty / "config.json").write_text((tiny_run / "config.json").read_text())
     assert "no checkpoint yet" in refusal(capsys, command("tiny", tmp_path / "run", f"init_from={empty}"))
 
 
-def test_resuming_with_another_config_names_the_fields_and_changes_nothing(capsys, run):
-    before = (run / "config.json").read_bytes()
-    line = refusal(capsys, command("tiny", run, "steps=4", "batch_size=8", "loss.pixel.kind=l1"))
+def test_resuming_with_another_config_names_the_fields_and_changes_nothing(capsys, tiny_run):
+    before = (tiny_run / "config.json").read_bytes()
+    line = refusal(capsys, command("tiny", tiny_run, "steps=4", "batch_size=8", "loss.pixel.kind=l1"))
     assert "batch_size: 4 -> 8" in line and "loss.pixel.kind: 'mse' -> 'l1'" in line
-    assert (run / "config.json").read_bytes() == before
+    assert (tiny_run / "config.json").read_bytes() == before
 
 
 def test_too_large_a_batch_is_named(tmp_path):
@@ -210,9 +202,9 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
         (["data", "check", "PICTURES"], ["PICTURES", "none of the 1 images is usable for crops of 96"]),
     ],
 )
-def test_other_commands_refuse(capsys, run, pictures, arguments, parts):
+def test_other_commands_refuse(capsys, tiny_run, pictures, arguments, parts):
     def real(text: str) -> str:
-        return text.replace("PICTURES", str(pictures)).replace("RUN", str(run))
+        return text.replace("PICTURES", str(pictures)).replace("RUN", str(tiny_run))
 
     line = refusal(capsys, [real(argument) for argument in arguments])
     assert all(real(part) in line for part in parts), line

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiled import applied
 from PIL import Image
-from running import ROOT, command, train
+from running import ROOT, command, in_this_process, train
 from running import run as run_alone
 
 from srgan_jax.__main__ import main
@@ -128,7 +128,8 @@ def test_it_learns_to_colour_photographs_that_it_has_not_seen(tmp_path, optimise
 
 
 @pytest.mark.slow
-def test_the_grid_of_its_losses_runs_at_tiny_size(tmp_path):
+def test_the_grid_of_its_losses_runs_at_tiny_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("srgan_jax.evaluation.ablate.children", in_this_process)
     small = ["steps=2", "batch_size=2", "data.crop=16", "data.jitter=18", "data.tile=64", "optimizer.boundaries=(1,)"]
     small += ["generator.features=4", "generator.levels=4", "discriminator.features=4", "discriminator.patch=16"]
     small += ["checkpoint.every=2", "validation.every=2", "log.every=1", "log.tensorboard=False"]

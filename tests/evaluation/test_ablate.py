@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, leaves, spawn
+from running import ROOT, leaves, refusal, spawn
 
 from srgan_jax.__main__ import main
 from srgan_jax.evaluation import paper
@@ -53,14 +53,6 @@ def done(grid) -> Path:
 
 def lines(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
-
-
-def refusal(capsys, arguments: list[str]) -> str:
-    capsys.readouterr()
-    assert main(arguments) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and said[0].startswith(f"srgan {arguments[0]}: "), said
-    return said[0]
 
 
 def test_failed_rows_are_told_and_the_others_go_on(done):

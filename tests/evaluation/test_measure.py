@@ -1,8 +1,9 @@
 """The cuts that a measurement leaves for the report."""
 
+import shutil
+
 import numpy as np
 import pytest
-from running import train
 
 from srgan_jax.data.images import read_image, write_png
 from srgan_jax.evaluation.measure import measure
@@ -10,11 +11,9 @@ from srgan_jax.ops.bicubic import imresize
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("measure") / "run"
-    fields = ("steps=2", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
-    train("tiny", folder, *fields)
-    return folder
+def run(tiny_run, tmp_path_factory):
+    """A copy, which is written into."""
+    return shutil.copytree(tiny_run, tmp_path_factory.mktemp("measure") / "run")
 
 
 def pixels(height, width):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chromium import resize
 from PIL import Image
-from running import ROOT
+from running import ROOT, in_this_process
 
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import write_png
@@ -43,7 +43,9 @@ def workdir(tmp_path_factory) -> Path:
     Image.fromarray(noise).save(folder / "set5" / "<noise>.png")
     shutil.copytree(ROOT / "configs", folder / "configs")
     (folder / "grid.py").write_text(GRID.replace("FOLDER", str(folder)))
-    assert main(["ablate", f"--grid={folder}/grid.py", f"--workdir={folder}/runs"]) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("srgan_jax.evaluation.ablate.children", in_this_process)
+        assert main(["ablate", f"--grid={folder}/grid.py", f"--workdir={folder}/runs"]) == 1
     return folder / "runs"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from running import ROOT, command, logged, train
+from small_weights import small_weights
 
 from srgan_jax import config as configs
 from srgan_jax.__main__ import main
@@ -103,9 +104,9 @@ def test_training_accepts_the_proposal_and_nothing_less(files, tmp_path, capsys)
 
 
 def test_a_generator_of_another_scale_is_refused(files, tmp_path, capsys):
-    train("tiny", tmp_path / "run", "steps=2", "checkpoint.every=2", "validation.every=0")
+    four = small_weights(tmp_path / "four.safetensors", scale=4)
     argv = ["calibrate", f"--config={ROOT}/configs/tiny.py", f"--reference={files['caffe']}"]
-    fields = [*VGG22, f"loss.feature.weights={files['caffe']}", "scale=2", f"init_from={tmp_path}/run"]
+    fields = [*VGG22, f"loss.feature.weights={files['caffe']}", "scale=2", f"init_from={four}"]
     assert main(argv + [f"--config.{field}" for field in fields]) == 2
     assert "is for x4, not x2" in capsys.readouterr().err
 

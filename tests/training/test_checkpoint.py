@@ -13,7 +13,13 @@ from srgan_jax.training import trained
 from srgan_jax.training.checkpoint import Checkpoints
 from srgan_jax.training.trained import load_generator
 
-QUICK = ("log.tensorboard=False", "checkpoint.every=2", "validation.every=2")
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    """With checkpoints at steps 2 and 4. To be copied before it is damaged."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    train("tiny", workdir, "steps=4", "checkpoint.every=2", "validation.every=2", "log.tensorboard=False")
+    return workdir
 
 
 def test_a_damaged_step_is_put_away_beside_an_earlier_one_and_its_number_used_again(tmp_path, warned):
@@ -84,9 +90,9 @@ def test_a_step_before_the_last_is_not_saved_in_silence(tmp_path, warned):
     assert "not saved at step 2 (a later step is there)" in warned[0] and len(warned) == 1
 
 
-def test_one_that_is_removed_while_it_is_read_is_no_damage(tmp_path, monkeypatch):
+def test_one_that_is_removed_while_it_is_read_is_no_damage(trained_run, tmp_path, monkeypatch):
     """As by the run, once it has saved a later one."""
-    train("tiny", tmp_path / "run", *QUICK, "steps=4")
+    run = shutil.copytree(trained_run, tmp_path / "run")
     read = trained.read_records
 
     def removed_before(step):
@@ -95,17 +101,17 @@ def test_one_that_is_removed_while_it_is_read_is_no_damage(tmp_path, monkeypatch
         return read(step)
 
     monkeypatch.setattr(trained, "read_records", removed_before)
-    assert load_generator(tmp_path / "run", field="--checkpoint").step == 4
+    assert load_generator(run, field="--checkpoint").step == 4
 
 
-def test_a_checkpoint_says_what_made_it_and_a_damaged_one_is_not_used_for_results(tmp_path):
-    train("tiny", tmp_path / "run", *QUICK, "steps=4")
-    meta = json.loads((tmp_path / "run" / "checkpoints" / "4" / "meta" / "metadata").read_text())
+def test_a_checkpoint_says_what_made_it_and_a_damaged_one_is_not_used_for_results(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    meta = json.loads((run / "checkpoints" / "4" / "meta" / "metadata").read_text())
     assert meta["config"]["steps"] == 4 and meta["config"]["generator"]["features"] == 8
     assert meta["code"]["srgan_jax"] == __version__ and meta["code"].keys() >= {"commit", "jax", "device"}
 
-    for path in (tmp_path / "run" / "checkpoints" / "4" / "state").rglob("d/*"):
+    for path in (run / "checkpoints" / "4" / "state").rglob("d/*"):
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"checkpoints/4: damaged \(state: .*; move it away, .* to use step 2"):
-        load_generator(tmp_path / "run", field="--checkpoint", which="latest")
-    assert names(tmp_path / "run" / "checkpoints") == ["2", "4"]
+        load_generator(run, field="--checkpoint", which="latest")
+    assert names(run / "checkpoints") == ["2", "4"]

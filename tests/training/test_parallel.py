@@ -45,7 +45,7 @@ def assert_equal_runs(a, b, name):
 @pytest.fixture(scope="module")
 def on_one(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one") / "run"
-    run(command("tiny_gan", workdir, *SGD, "data.pipeline=host"))
+    train("tiny_gan", workdir, *SGD, "data.pipeline=host")
     assert 0.01 < distance_from_start(workdir)
     return workdir
 
@@ -73,7 +73,7 @@ def test_four_devices_equal_one_in_every_mode(tmp_path, on_one):
 def test_four_devices_equal_one_from_image_to_image(tmp_path):
     """With dropout, a pool of earlier outputs and a discriminator that sees the input."""
     fields = (*SGD, "optimizer.learning_rate=0.002", "optimizer.schedule=constant", "data.pipeline=host")
-    run(command("tiny_pix2pix", tmp_path / "one", *fields))
+    train("tiny_pix2pix", tmp_path / "one", *fields)
     modes = ("jit", "pmap", "shard_map")
     arguments = [command("tiny_pix2pix", tmp_path / mode, *fields, f"parallel.mode={mode}") for mode in modes]
     run_in_turn(arguments, devices=4)

@@ -15,25 +15,18 @@ from running import assert_same_bits, command, leaves, logged, refusal, run, run
 def test_ten_straight_equal_five_and_five_in_a_new_process(tmp_path, config, pipeline):
     """The first five are the same ten's: what it had saved by then is put where a second process goes on from it."""
     straight, split = tmp_path / "straight", tmp_path / "split"
-    fields = f"data.pipeline={pipeline}", "steps=10", "checkpoint.every=5", "log.every=1"
+    averages = (config, pipeline) == ("tiny", "host")  # of parameters; it stops while the rate still rises
+    fields = [f"data.pipeline={pipeline}", "steps=10", "checkpoint.every=5", "log.every=1"]
+    fields += ["ema=0.9", "optimizer.warmup=7"] if averages else []
     train(config, straight, *fields)
     shutil.copytree(straight, split, ignore=shutil.ignore_patterns("10", "tensorboard"))
     assert leaves(split)["at"] == 5
     assert "from step 5 to 10" in run(command(config, split, *fields))
     assert_same_bits(straight, split)
     assert logged(split, "g/loss") == logged(straight, "g/loss") and len(logged(split, "g/loss")) == 10
-
-
-@pytest.mark.slow
-def test_a_resumed_run_saves_the_same_bits_with_averaged_parameters(tmp_path):
-    fields = ("ema=0.9", "optimizer.warmup=3", "validation.every=0", "log.tensorboard=False")
-    train("tiny", tmp_path / "straight", *fields, "steps=4", "checkpoint.every=2")
-    train("tiny", tmp_path / "split", *fields, "steps=2", "checkpoint.every=2")
-    train("tiny", tmp_path / "split", *fields, "steps=4", "checkpoint.every=2")
-    assert_same_bits(tmp_path / "straight", tmp_path / "split")
-    names = leaves(tmp_path / "split")
-    averaged = [name for name in names if "ema_params" in name]
-    assert averaged and any((names[name] != names[name.replace("ema_params", "params")]).any() for name in averaged)
+    arrays = leaves(split)
+    averaged = [name for name in arrays if "ema_params" in name]
+    assert any((arrays[name] != arrays[name.replace("ema_params", "params")]).any() for name in averaged) == averages
 
 
 @pytest.mark.slow
@@ -45,11 +38,13 @@ def test_a_run_by_lpips(tmp_path, monkeypatch, capsys, lpips_files):
     weights.symlink_to(lpips_files["vgg"])
     fields = ("loss.lpips.weight=1.0", "parallel.mode=pmap", "validation.every=0", "log.tensorboard=False")
     fields += ("log.every=1", "checkpoint.every=1")
-    train("tiny", tmp_path / "straight", *fields, "steps=2")
-    train("tiny", tmp_path / "split", *fields, "steps=1")
-    train("tiny", tmp_path / "split", *fields, "steps=2")
-    assert_same_bits(tmp_path / "straight", tmp_path / "split")
-    assert all(0 < value < 2 for value in logged(tmp_path / "straight", "g/lpips").values())
+    straight, split = tmp_path / "straight", tmp_path / "split"
+    train("tiny", straight, *fields, "steps=2")
+    shutil.copytree(straight, split, ignore=shutil.ignore_patterns("2"))
+    assert leaves(split)["at"] == 1
+    train("tiny", split, *fields, "steps=2")
+    assert_same_bits(straight, split)
+    assert all(0 < value < 2 for value in logged(straight, "g/lpips").values())
     weights.unlink()
     weights.symlink_to(lpips_files["alex"])
     line = refusal(capsys, command("tiny", tmp_path / "other", *fields))
@@ -91,9 +86,10 @@ def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path, proce
     assert reached > 0
     steps = (reached // (2 * every) + 1) * 2 * every
     for workdir in ("killed", "straight"):
-        arguments = command("tiny_gan", tmp_path / workdir, *fields, f"steps={steps}")
-        outputs = run_all(arguments, processes) if processes > 1 else [run(arguments)]
-        assert f"to {steps}" in outputs[0]
+        if processes == 1:
+            train("tiny_gan", tmp_path / workdir, *fields, f"steps={steps}")
+        else:
+            run_all(command("tiny_gan", tmp_path / workdir, *fields, f"steps={steps}"), processes)
     assert_same_bits(tmp_path / "straight", tmp_path / "killed")
     for name in ("g/loss", "d/loss", "validation/psnr_y"):  # of every update: no sample was lost, or came twice
         there, here = logged(tmp_path / "straight", name), logged(tmp_path / "killed", name)
@@ -102,7 +98,7 @@ def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path, proce
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_run_goes_on_later(tmp_path):
+def test_sigterm_saves_and_the_run_goes_on_later(tmp_path, capsys):
     fields = ("steps=100000", "checkpoint.every=100000", "validation.every=0", "log.every=10")
     process = spawn(command("tiny", tmp_path / "run", *fields))
     deadline = time.monotonic() + 120
@@ -114,5 +110,5 @@ def test_sigterm_saves_and_the_run_goes_on_later(tmp_path):
     assert process.returncode == 0 and "stopped by a signal" in output
     at = int(leaves(tmp_path / "run")["at"])
     assert at >= 10
-    output = run(command("tiny", tmp_path / "run", f"steps={at + 10}", *fields[1:]))
-    assert f"from step {at} to {at + 10}" in output
+    train("tiny", tmp_path / "run", f"steps={at + 10}", *fields[1:])
+    assert f"from step {at} to {at + 10}" in capsys.readouterr().err
