@@ -15,7 +15,7 @@ from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import evaluate, strip
 from srgan_jax.evaluation.fid import Fid, make_fid
-from srgan_jax.evaluation.pairs import Pairs, as_jpeg, find_set, load_pairs, set_name
+from srgan_jax.evaluation.pairs import SEEN, Pairs, as_jpeg, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.files import replacing
 from srgan_jax.inference.lpips import Lpips, make_lpips
@@ -126,7 +126,7 @@ def _inputs(args: argparse.Namespace, configs: list[ConfigDict]) -> ConfigDict:
     """What the networks, of scale 1, are given: as they were trained, or --input; files, which do not say, as runs."""
     default = {"input": "pair", "boundary": args.boundary, "shrink": 4, "direction": "AtoB"}
     stated = [config.data for config in configs if "data" in config] or [default]
-    inputs = [ConfigDict({field: each[field] for field in default}) for each in stated]
+    inputs = [ConfigDict({field: each[field] for field in SEEN}) for each in stated]
     for each in inputs:
         each.input = args.input or each.input
     if any(each != inputs[0] for each in inputs):

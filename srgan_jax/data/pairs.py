@@ -40,14 +40,21 @@ def stacked(images: list[Picture]) -> Picture:
     return np.concatenate(images, axis=-1)
 
 
+def square(image: Picture, side: int) -> Picture:
+    """All of one picture, whatever its shape, as a square by Pillow's bicubic; as it is where `side` is 0."""
+    if not side:
+        return image
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+
+
 def beside(source: Source, direction: str) -> Source:
     """Of pictures that each are two, A|B."""
     sizes = [(height, width // 2) for height, width in source.sizes]
     return _made(source, f"{direction} of", lambda index: halves(source.read(index), direction), sizes, 6)
 
 
-def joined(inputs: Source, targets: Source, field: str) -> Source:
-    """Of two folders' pictures, matched by their names without endings.
+def joined(inputs: Source, targets: Source, field: str, side: int = 0) -> Source:
+    """Of two folders' pictures, matched by their names without endings; with `side`, squares of it.
 
     Raises:
       UserError: of a picture there is no other, or two are named alike; `field` is the targets'.
@@ -68,21 +75,18 @@ def joined(inputs: Source, targets: Source, field: str) -> Source:
     both = replace(inputs, marks=marks, fingerprint=fingerprint_of([inputs.fingerprint, targets.fingerprint]))
 
     def read(index: int) -> Picture:
-        return stacked([inputs.read(index), targets.read(others[index])])
+        return stacked([square(inputs.read(index), side), square(targets.read(others[index]), side)])
 
     return _made(both, "pair", read, inputs.sizes, 6)
 
 
 def resized(source: Source, side: int) -> Source:
-    """Each as a square of this side, by Pillow's bicubic: the whole picture, whatever its shape."""
+    """Each as a square of this side; of pairs both pictures."""
 
     def read(index: int) -> Picture:
         image = source.read(index)
         parts = np.split(image, image.shape[-1] // 3, axis=-1)
-        shape = (side, side)
-        return np.concatenate(
-            [np.asarray(Image.fromarray(part).resize(shape, Image.Resampling.BICUBIC)) for part in parts], axis=-1
-        )
+        return np.concatenate([square(part, side) for part in parts], axis=-1)
 
     return _made(source, f"{side} of", read, [(side, side)] * len(source.sizes), source.channels)
 

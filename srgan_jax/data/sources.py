@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from srgan_jax.data.images import BrokenImage, broken, image_size, list_images, read_image
-from srgan_jax.data.pairs import beside, joined, resized, stacked
+from srgan_jax.data.pairs import beside, joined, resized, square, stacked
 from srgan_jax.data.source import Source, fingerprint_of, too_small
 from srgan_jax.errors import UserError
 
@@ -30,7 +30,8 @@ def make_source(data: ConfigDict) -> Source:
     if data.source == "tfds":
         source = _tfds_source(data, side)
     elif data.source == "folder" and data.input == "pair":
-        source = folder_of_pairs(data.path, data.target, side, data, "config.data.path", "config.data.target")
+        fields = "config.data.path", "config.data.target"
+        source = folder_of_pairs(data.path, data.target, side, data, *fields, resize=data.resize)
     elif data.source == "folder":
         source = folder_source(data.path, side, "config.data.path", data.cache_mb)
     else:
@@ -39,13 +40,22 @@ def make_source(data: ConfigDict) -> Source:
 
 
 def folder_of_pairs(
-    folder: str | Path, target: str | Path, min_side: int, data: ConfigDict, field_name: str, target_field: str
+    folder: str | Path,
+    target: str | Path,
+    min_side: int,
+    data: ConfigDict,
+    field_name: str,
+    target_field: str,
+    resize: int = 0,
 ) -> Source:
-    """Pictures A|B, or with `target` those of two folders; fields are named in messages, errors as folder_source's."""
+    """Pictures A|B, or with `target` those of two folders, which differ in size if they are to be resized.
+
+    Fields are named in messages; errors as folder_source's.
+    """
     inputs = folder_source(folder, min_side, field_name, data.cache_mb)
     if not target:
         return beside(inputs, data.direction)
-    return joined(inputs, folder_source(target, min_side, target_field), target_field)
+    return joined(inputs, folder_source(target, min_side, target_field), target_field, resize)
 
 
 def folder_source(
@@ -108,6 +118,10 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
     images = sorted(name for name, item in builder.info.features.items() if isinstance(item, tfds.features.Image))
     of_splits = data.input == "pair" and data.target in builder.info.splits
     wanted = _image_features(data, images, two=data.input == "pair" and not of_splits)
+    for name in wanted:
+        kind = np.dtype(builder.info.features[name].np_dtype)
+        if kind != np.uint8:
+            raise UserError(f"config.data.name={data.name!r}: its feature {name} is of {kind}; pictures must be uint8")
     others = {n: tfds.decode.SkipDecoding() for n in images if n not in wanted}  # such as the LR that DIV2K comes with
     try:
         tables = [builder.as_data_source(split=data.split, decoders=others)]
@@ -126,7 +140,7 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
 
     def read(index: int) -> np.ndarray:
         try:
-            return stacked([colour(table[index][name]) for table in tables for name in wanted])
+            return stacked([square(colour(table[index][name]), data.resize) for table in tables for name in wanted])
         except Exception as error:  # tfds keeps the bytes of a file as they came, and decodes them only here
             raise broken(error) from error
 

@@ -17,6 +17,8 @@ from srgan_jax.inference.pictures import Picture
 from srgan_jax.ops.bicubic import imresize
 from srgan_jax.provenance import digest_files
 
+SEEN = ("input", "boundary", "shrink", "direction")  # fields of config.data: what networks of scale 1 see of a file
+
 
 class Pairs(NamedTuple):
     """HR photographs cut to multiples of the scale, their LR, and a statement of where both came from."""
@@ -64,7 +66,7 @@ def load_pairs(
 ) -> Pairs:
     """LR from its folder, matched by its path below it without ending, or else made by MATLAB bicubic with `boundary`.
 
-    data: at scale 1 LR is the input as this has it; "pair" takes it from the other half of each picture.
+    data: at scale 1 LR is the input as its fields SEEN have it; "pair" takes it from the other half of each picture.
 
     Raises:
       UserError: a folder is missing or empty, an image is broken, has no counterpart, or the sizes do not fit.
@@ -75,6 +77,7 @@ def load_pairs(
     origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
     hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
     if lr_folder is None and data is not None:
+        data = ConfigDict({name: data[name] for name in SEEN})
         how = {"pair": f" {data.direction}", "upscaled": f" x{data.shrink} of hr, boundary {data.boundary}"}
         origin["lr"] = data.input + how.get(data.input, " of hr")
         pairs = [_derived(path, image, data) for path, image in zip(paths, hr, strict=True)]

@@ -142,11 +142,12 @@ def _photographs(folder: Path, name: str, done: Sequence[Line]) -> list[dict[str
     photographs = []
     common = next(iter(rows.values()))
     for cut in sorted(path.name for path in common.iterdir()):
-        places = {"LR": common / cut / "lr.png", "bicubic": common / cut / "bicubic.png"}
+        enlarged = (common / cut / "bicubic.png").is_file()
+        places = {"LR" if enlarged else "input": common / cut / "lr.png", "bicubic": common / cut / "bicubic.png"}
         places |= {label: cuts / cut / "sr.png" for label, cuts in rows.items()}
         places["HR"] = common / cut / "hr.png"
         versions = [version(label, path.read_bytes()) for label, path in places.items() if path.is_file()]
-        photographs.append({"set": name, "name": cut, "versions": versions})
+        photographs.append({"set": name, "name": cut, "versions": versions, "left": int(enlarged)})
     return photographs
 
 

@@ -13,6 +13,7 @@ from srgan_jax.inference.enlarge import by_bicubic
 from srgan_jax.inference.image_io import open_picture, write_picture
 from srgan_jax.library import Model, upscale
 
+MADE = "made"  # the folder of results, below that of all files
 SHOWN = 2048  # longest side in the slider: larger PNGs are slow in a browser
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Answer(NamedTuple):
 
 
 def answer(upload: Path, model: Model, limits: Limits, folder: Path, progress: Callable[[float], None]) -> Answer:
-    """Files in a new folder below `folder`. progress(fraction) is called after each tile.
+    """Files in a new folder below `folder`/MADE. progress(fraction) is called after each tile.
 
     Raises:
       Refused: whatever the reason.
@@ -79,7 +80,7 @@ def _answer(upload: Path, model: Model, limits: Limits, folder: Path, progress: 
     bicubic = by_bicubic(cut, scale)
     network = large[top * scale :, left * scale :][: len(bicubic), : bicubic.shape[1]]
 
-    place = folder / secrets.token_hex(16)  # not to be guessed: who knows the name may read it
+    place = folder / MADE / secrets.token_hex(16)  # not to be guessed: who knows the name may read it
     paths = place / "bicubic.png", place / "network.png", place / f"{upload.stem[:50]}_x{scale}.png"
     for path, image in zip(paths, (bicubic, network, large), strict=True):
         write_picture(path, [image], height=image.shape[0], width=image.shape[1], like=picture)

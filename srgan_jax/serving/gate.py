@@ -33,9 +33,10 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
     """An ASGI application: `app`, of which only what the page needs can be reached.
 
     upload: bytes of a request that brings a file. stored: bytes that all files in `folder` may have before another is
-    taken. Of files, those below `folder` alone are given, or may be named by a request.
+    taken. Of files, those below `folder` alone are given, or may be named by a request. What another site's page has
+    the browser send is refused.
     """
-    folder = folder.resolve()
+    folder, arriving = folder.resolve(), [0]  # bytes of uploads under way
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -43,7 +44,8 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
         if scope["type"] != "http":
             return await send({"type": "websocket.close"})
         path, method = scope["path"], scope["method"]
-        length = dict(scope["headers"]).get(b"content-length", b"")
+        headers = dict(scope["headers"])
+        length, origin = headers.get(b"content-length", b""), headers.get(b"origin")
 
         async def sent(message: Scope) -> None:
             if message["type"] == "http.response.start":
@@ -52,17 +54,25 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
             await send(message)
 
         async def refuse(status: int, sentence: str) -> None:
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-            await sent({"type": "http.response.start", "status": status, "headers": headers})
+            kind = [(b"content-type", b"text/plain; charset=utf-8")]
+            await sent({"type": "http.response.start", "status": status, "headers": kind})
             await sent({"type": "http.response.body", "body": sentence.encode()})
 
         if method == "POST" and path in POSTS:
-            if not length.isdigit():
+            if origin and origin.partition(b"://")[2] not in (headers.get(b"host"), headers.get(b"x-forwarded-host")):
+                return await refuse(403, "The request comes from another site's page.")
+            if not length.isdigit() or b"transfer-encoding" in headers:  # which would count, and not the length
                 return await refuse(411, "The request does not say how long it is.")
             if int(length) > (upload if path == UPLOAD else BODY):
                 return await refuse(413, f"The request is larger than the {upload / 1e6:g} MB that are taken here.")
-            if path == UPLOAD and sum(size for _, size, _ in files(folder)) > stored:
-                return await refuse(503, "There is no room for more files now: try again in some minutes.")
+            if path == UPLOAD:
+                if arriving[0] + sum(size for _, size, _ in files(folder)) > stored:
+                    return await refuse(503, "There is no room for more files now: try again in some minutes.")
+                arriving[0] += int(length)
+                try:
+                    return await app(scope, receive, sent)
+                finally:
+                    arriving[0] -= int(length)
             if path == JOIN:
                 receive, body = await read(receive)
                 if not all(within(folder, name) for name in named(body)):

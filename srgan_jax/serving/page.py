@@ -12,14 +12,15 @@ from typing import Any
 
 from srgan_jax.errors import UserError
 from srgan_jax.library import Model
-from srgan_jax.serving.answer import Answer, Limits, Refused, answer
+from srgan_jax.serving.answer import MADE, Answer, Limits, Refused, answer
 from srgan_jax.serving.gate import App, gate, sweep
 
 Progress = Callable[[float], None]
 Enlarge = Callable[[Path, str, Progress], Answer]  # (uploaded file, name of the weights, progress)
 
 KEPT = 900  # seconds that results lie in the temporary folder, and uploads after the longest wait
-STORED = 40  # times the largest upload: what may lie there at most before another upload is refused
+STORED = 40  # of the largest uploads, and
+RESULTS = 10  # of the largest results, at 3 bytes for a pixel: with more there, another upload is refused
 TITLE = "Enlarge a picture"
 
 
@@ -64,6 +65,7 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
 def clean(folder: Path, limits: Limits) -> None:
     while True:
         time.sleep(60)
+        sweep(folder / MADE, KEPT)
         sweep(folder, KEPT + limits.queue * limits.seconds)
 
 
@@ -90,7 +92,8 @@ def make_app(enlarge: Enlarge, names: Sequence[str], limits: Limits, folder: Pat
         pwa=False,
         mcp_server=False,
     )
-    return gate(app, folder, upload=limits.upload + (1 << 16), stored=STORED * limits.upload)
+    stored = STORED * limits.upload + RESULTS * 3 * limits.output_pixels
+    return gate(app, folder, upload=limits.upload + (1 << 16), stored=stored)
 
 
 def make_page(gradio: Any, enlarge: Enlarge, names: Sequence[str], limits: Limits) -> Any:

@@ -89,7 +89,7 @@ def test_two_features_of_a_data_set(prepared):  # noqa: F811
         pair = source.photograph(i)
         np.testing.assert_array_equal(pair[..., 0], pair[..., 3])  # the data set's grey is red
     for target in ("", "grey", "label"):
-        with pytest.raises(UserError, match=f"config.data.target='{target}': must be two of grey, hr, mirrored"):
+        with pytest.raises(UserError, match=f"config.data.target='{target}': must be two of depth, grey, hr, mirrored"):
             tfds_source(prepared, input="pair", feature="grey", target=target)
     with pytest.raises(UserError, match="config.data.target='damaged': its pictures and those of train do not belong"):
         tfds_source(prepared, input="pair", feature="hr", target="damaged")
@@ -135,9 +135,11 @@ def test_pairs_in_a_store(folders, tmp_path):
 
 
 def test_resized_is_pillows_bicubic_of_each(folders):
+    large = pixels(12, 40, 30)  # squares need not have been of one size
+    save(folders[1] / "x" / "2.bmp", large)
     pair = pair_source(folders[0], target=str(folders[1]), resize=16).photograph(2)
-    for part, seed in ((pair[..., :3], 2), (pair[..., 3:], 12)):
-        expected = Image.fromarray(pixels(seed)).resize((16, 16), Image.Resampling.BICUBIC)
+    for part, picture in ((pair[..., :3], pixels(2)), (pair[..., 3:], large)):
+        expected = Image.fromarray(picture).resize((16, 16), Image.Resampling.BICUBIC)
         np.testing.assert_array_equal(part, np.asarray(expected))
 
 

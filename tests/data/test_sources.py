@@ -187,7 +187,8 @@ def prepare_tfds(place, photographs):
 
             def _info(self):
                 image, grey = (tfds.features.Image(shape=(None, None, channels)) for channels in (3, 1))
-                features = {"hr": image, "mirrored": image, "grey": grey, "label": np.int64}
+                depth = tfds.features.Image(shape=(None, None, 1), dtype=np.uint16)
+                features = {"hr": image, "mirrored": image, "grey": grey, "depth": depth, "label": np.int64}
                 return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
             def _split_generators(self, dl_manager):
@@ -196,6 +197,7 @@ def prepare_tfds(place, photographs):
             def _generate_examples(self, cut_short=None):
                 for i, pixels in enumerate(photographs):
                     views = {"hr": pixels, "mirrored": pixels[:, ::-1], "grey": pixels[..., 0]}
+                    views["depth"] = pixels[..., 0].astype(np.uint16) * 257
                     end = 200 if i == cut_short else None
                     yield i, {name: encoded(view)[:end] for name, view in views.items()} | {"label": i}
 
@@ -281,7 +283,8 @@ def test_tfds_prepared_anew_is_not_read_from_the_old_store(prepared, tmp_path):
         ({"name": "tiny_photos/no_such_config"}, "config.data.name='tiny_photos/no_such_config'"),
         ({"split": "test"}, "test"),
         ({"split": "train[:0]"}, "without config.data.split='train.:0.'"),
-        ({"feature": "label"}, "config.data.feature='label': must be one of grey, hr, mirrored"),
+        ({"feature": "label"}, "config.data.feature='label': must be one of depth, grey, hr, mirrored"),
+        ({"feature": "depth"}, "'tiny_photos': its feature depth is of uint16; pictures must be uint8"),
     ],
 )
 def test_tfds_refuses(prepared, fields, reason):

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from running import refusal, train
 
+from configs import tiny_pix2pix
 from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.pairs import find_set
@@ -45,6 +46,18 @@ def test_a_set_of_pairs_is_folders_a_and_b(trained, tmp_path):
     assert {name: figures["l1"] for name, figures in images.items()} == pytest.approx(
         dict(zip(("x/0.png", "x/1.png", "y/0.png", "y/1.png"), apart, strict=True))
     )
+
+
+def test_inputs_are_the_files_whatever_training_does_to_them(trained):
+    """JPEG's losses are `evaluate --jpeg`'s to give, which says so in the origin."""
+    data = tiny_pix2pix.get_config().data
+    data.input = "grey"
+    (_, plain), (_, same) = (
+        find_set(trained / "A", scale=1, boundary="symmetric", data=ConfigDict(data.to_dict() | {"jpeg": jpeg}))
+        for jpeg in ((), (10, 10))
+    )
+    assert plain.origin == same.origin
+    np.testing.assert_array_equal(plain.lr, same.lr)
 
 
 def test_what_is_no_set_of_pairs_is_refused(trained, tmp_path, capsys):

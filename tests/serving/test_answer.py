@@ -32,7 +32,7 @@ def test_depth_and_channels_stay_what_they_are(tmp_path, model, dtype, channels)
     parts: list[float] = []
     made = answer(tmp_path / "a.png", model, LIMITS, tmp_path, parts.append)
     assert made.said == "9x6 to 36x24 by small." and parts == [1]
-    assert made.result.name == "a_x4.png" and made.result.parent.parent == tmp_path
+    assert made.result.name == "a_x4.png" and made.result.parent.parent == tmp_path / "made"
     result = read(made.result)
     assert result.dtype == dtype
     np.testing.assert_array_equal(result, upscale(image, model))

@@ -3,10 +3,14 @@
 import asyncio
 import json
 import os
+import sys
+import time
 
 import pytest
 
+from srgan_jax.serving.answer import Limits
 from srgan_jax.serving.gate import BODY, HEADERS, JOIN, UPLOAD, gate, sweep
+from srgan_jax.serving.page import KEPT, clean
 
 
 @pytest.fixture
@@ -101,6 +105,48 @@ def test_lengths_are_limited(ask, tmp_path):
     assert ask("POST", UPLOAD, b"x")[0] == 503
 
 
+@pytest.mark.parametrize("path", [UPLOAD, JOIN])
+def test_a_length_that_does_not_count_is_refused(ask, path):
+    """A server takes the chunks, however long, where it is told both."""
+    assert ask("POST", path, b"{}", [(b"content-length", b"2"), (b"transfer-encoding", b"chunked")])[0] == 411
+
+
+def test_other_sites_pages_can_send_nothing(ask):
+    def post(*headers):
+        return ask("POST", UPLOAD, b"x", [(b"content-length", b"1"), (b"host", b"127.0.0.1:7860"), *headers])[0]
+
+    assert post((b"origin", b"http://127.0.0.1:7860")) == 200
+    for origin in (b"https://elsewhere.example", b"http://127.0.0.1:8000", b"null", b"127.0.0.1:7860"):
+        assert post((b"origin", origin)) == 403
+    forwarded = (b"x-forwarded-host", b"pictures.example")
+    assert post((b"origin", b"https://pictures.example"), forwarded) == 200
+
+
+def test_uploads_under_way_count_as_stored(tmp_path):
+    async def main():
+        go_on, statuses = asyncio.Event(), []
+
+        async def app(scope, receive, send):
+            await go_on.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def send(message):
+            if "status" in message:
+                statuses.append(message["status"])
+
+        gated = gate(app, tmp_path, upload=1000, stored=1500)
+        scope = {"type": "http", "method": "POST", "path": UPLOAD, "headers": [(b"content-length", b"1000")]}
+        asked = [asyncio.create_task(gated(scope, None, send)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert statuses == [503]
+        go_on.set()
+        await asyncio.gather(*asked)
+        await gated(scope, None, send)
+        assert statuses == [503, 200, 200, 200]
+
+    asyncio.run(main())
+
+
 def test_what_is_old_is_removed_and_what_is_young_is_kept(tmp_path):
     for name in ("old/a", "old/b", "both/a", "both/young"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -110,3 +156,16 @@ def test_what_is_old_is_removed_and_what_is_young_is_kept(tmp_path):
     os.utime(tmp_path / "both" / "young", (4e9, 4e9))
     sweep(tmp_path, -1)
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["both", "young"]
+
+
+def test_results_go_before_uploads(tmp_path, monkeypatch):
+    """A picture that waits must still be there when its turn comes."""
+    for folder in ("made/token", "upload"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").touch()
+    later, slept = time.time() + KEPT + 60, []
+    monkeypatch.setattr(time, "time", lambda: later)
+    monkeypatch.setattr(time, "sleep", lambda seconds: slept.append(seconds) if not slept else sys.exit())
+    with pytest.raises(SystemExit):
+        clean(tmp_path, Limits(upload=1, input_pixels=1, output_pixels=1, queue=10, seconds=300))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "upload" / "a.png"]
