@@ -1,7 +1,8 @@
-"""Files that are never seen half written, or written by two processes."""
+"""Files that are never seen half written, and one process at a time."""
 
 import fcntl
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ log = logging.getLogger(__name__)
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; at the end it becomes `path`, and after an error nothing of it is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(
+        f".{path.name[:40]}.{secrets.token_hex(4)}.partial"
+    )  # another process may write there, too
     try:
         yield partial
         partial.replace(path)

@@ -36,7 +36,7 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
     taken. Of files, those below `folder` alone are given, or may be named by a request. What another site's page has
     the browser send is refused.
     """
-    folder, arriving = folder.resolve(), [0]  # bytes of uploads under way
+    folder, arriving = folder.resolve(), [0]  # bytes that came of uploads under way
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,11 +68,19 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
             if path == UPLOAD:
                 if arriving[0] + sum(size for _, size, _ in files(folder)) > stored:
                     return await refuse(503, "There is no room for more files now: try again in some minutes.")
-                arriving[0] += int(length)
+                came = 0
+
+                async def counted() -> Scope:
+                    nonlocal came
+                    message = await receive()
+                    came += len(message.get("body", b""))
+                    arriving[0] += len(message.get("body", b""))
+                    return message
+
                 try:
-                    return await app(scope, receive, sent)
+                    return await app(scope, counted, sent)
                 finally:
-                    arriving[0] -= int(length)
+                    arriving[0] -= came
             if path == JOIN:
                 receive, body = await read(receive)
                 if not all(within(folder, name) for name in named(body)):

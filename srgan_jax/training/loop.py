@@ -118,12 +118,12 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
     state = layout.enter(with_optimizer(state, lowered))
 
     log.info("%s from step %d to %d", run.workdir, first, config.steps)
+    run.watchdog.begin()
     fed = _placed(run, first // config.steps_per_call)
     batch, flags = next(fed), (layout.flag(False), layout.flag(True))
     update = make_update(lowered, build_features(config), layout.axis_name)
     call = make_call(lowered, update, run.feed.crops, layout)
     began = time.monotonic()
-    run.watchdog.begin()
     call = layout.jit(call, batched=run.feed.batched)
     call = parallel.compiled(call, state, run.feature_params, batch, flags[0])
     log.info("compiled in %.1f s", time.monotonic() - began)

@@ -50,7 +50,7 @@ def start_processes(spec: str) -> None:
             except ValueError as error:
                 if "coordinator_address" not in str(error):  # which is how jax says that it detects no cluster
                     raise
-                if any(int(os.environ.get(name, 1)) > 1 for name in LAUNCHED):
+                if any(os.environ.get(name, "1") not in ("", "1") for name in LAUNCHED):
                     raise ValueError("jax does not know this launcher; give HOST:PORT,N,I, or off") from error
         else:
             found = re.fullmatch(r"(\S+:\d+),(\d+),(\d+)", spec)
@@ -70,6 +70,8 @@ def start_processes(spec: str) -> None:
 
 def _gpus_of_node() -> list[int] | None:
     """All of them where SLURM runs one process on each node, for which jax would choose one; None leaves it to jax."""
+    if {"OMPI_COMM_WORLD_SIZE", "JAX_LOCAL_DEVICE_IDS"} & os.environ.keys():  # Open MPI's processes, or the user's word
+        return None
     alone = re.fullmatch(r"1(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
     gpus = os.environ.get("SLURM_GPUS_ON_NODE", "")
     return list(range(int(gpus))) if alone and gpus.isdigit() else None

@@ -127,8 +127,12 @@ def test_uploads_under_way_count_as_stored(tmp_path):
         go_on, statuses = asyncio.Event(), []
 
         async def app(scope, receive, send):
+            await receive()
             await go_on.wait()
             await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def receive():
+            return {"type": "http.request", "body": b"x" * 1000, "more_body": False}
 
         async def send(message):
             if "status" in message:
@@ -136,12 +140,12 @@ def test_uploads_under_way_count_as_stored(tmp_path):
 
         gated = gate(app, tmp_path, upload=1000, stored=1500)
         scope = {"type": "http", "method": "POST", "path": UPLOAD, "headers": [(b"content-length", b"1000")]}
-        asked = [asyncio.create_task(gated(scope, None, send)) for _ in range(3)]
+        asked = [asyncio.create_task(gated(scope, receive, send)) for _ in range(3)]
         await asyncio.sleep(0.01)
         assert statuses == [503]
         go_on.set()
         await asyncio.gather(*asked)
-        await gated(scope, None, send)
+        await gated(scope, receive, send)
         assert statuses == [503, 200, 200, 200]
 
     asyncio.run(main())

@@ -41,10 +41,14 @@ def test_sigterm_ends_a_process_that_does_not_train_yet():
 def test_the_only_process_of_a_node_drives_all_its_gpus(monkeypatch, tasks, gpus, own):
     asked = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda **options: asked.append(options["local_device_ids"]))
+    for name in ("OMPI_COMM_WORLD_SIZE", "JAX_LOCAL_DEVICE_IDS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", gpus)
     parallel.start_processes("auto")
-    assert asked == [own]
+    monkeypatch.setenv("JAX_LOCAL_DEVICE_IDS", "0")  # which jax reads itself
+    parallel.start_processes("auto")
+    assert asked == [own, None]
 
 
 def test_a_launcher_that_jax_does_not_know_is_refused(tmp_path, monkeypatch):
