@@ -1,9 +1,10 @@
 """The small SRResNet for pictures that were saved as JPEG: srresnet_small, trained on with what JPEG does to LR.
 
-python -m srgan_jax train --config=configs/srresnet_small_jpeg.py --workdir=runs/srresnet_small_jpeg \
+python -m srgan_jax train --config=configs/srresnet_small_jpeg.py --workdir=runs/srresnet_small_jpeg_first \
     --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS --config.init_from=srresnet_small
 
-Figures, time and the photographs are in docs/models/srresnet_small_jpeg.md.
+What is shipped was trained on from there; the command, figures, time and the photographs are in
+docs/models/srresnet_small_jpeg.md.
 """
 
 from ml_collections import ConfigDict
