@@ -14,9 +14,7 @@ log = logging.getLogger(__name__)
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; at the end it becomes `path`, and after an error nothing of it is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(
-        f".{path.name[:40]}.{secrets.token_hex(4)}.partial"
-    )  # another process may write there, too
+    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")  # another process may do the same
     try:
         yield partial
         partial.replace(path)

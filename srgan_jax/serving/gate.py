@@ -36,9 +36,10 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
     taken. Of files, those below `folder` alone are given, or may be named by a request. What another site's page has
     the browser send is refused.
     """
-    folder, arriving = folder.resolve(), [0]  # bytes that came of uploads under way
+    folder, arriving = folder.resolve(), 0  # bytes that came of uploads under way
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal arriving
         if scope["type"] == "lifespan":
             return await app(scope, receive, send)
         if scope["type"] != "http":
@@ -66,21 +67,21 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
             if int(length) > (upload if path == UPLOAD else BODY):
                 return await refuse(413, f"The request is larger than the {upload / 1e6:g} MB that are taken here.")
             if path == UPLOAD:
-                if arriving[0] + sum(size for _, size, _ in files(folder)) > stored:
+                if arriving + sum(size for _, size, _ in files(folder)) > stored:
                     return await refuse(503, "There is no room for more files now: try again in some minutes.")
                 came = 0
 
                 async def counted() -> Scope:
-                    nonlocal came
+                    nonlocal came, arriving
                     message = await receive()
-                    came += len(message.get("body", b""))
-                    arriving[0] += len(message.get("body", b""))
+                    size = len(message.get("body", b""))
+                    came, arriving = came + size, arriving + size
                     return message
 
                 try:
                     return await app(scope, counted, sent)
                 finally:
-                    arriving[0] -= came
+                    arriving -= came
             if path == JOIN:
                 receive, body = await read(receive)
                 if not all(within(folder, name) for name in named(body)):

@@ -70,7 +70,6 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     feature_params = layout.enter(layout.replicate(feature_params))
     if not resumed:
         start.refuse_apart(workdir)
-    log.info("%s", layout.describe())
 
     with ExitStack() as stack:
         stop = stack.enter_context(guards.stop_signals())
@@ -117,7 +116,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
     lowered = start.lowered(config, rollbacks)
     state = layout.enter(with_optimizer(state, lowered))
 
-    log.info("%s from step %d to %d", run.workdir, first, config.steps)
+    log.info("%s from step %d to %d on %s", run.workdir, first, config.steps, layout.describe())
     run.watchdog.begin()
     fed = _placed(run, first // config.steps_per_call)
     batch, flags = next(fed), (layout.flag(False), layout.flag(True))
