@@ -62,7 +62,7 @@ def start_processes(spec: str) -> None:
         raise UserError(f"--distributed={spec}: the processes did not find each other ({reason})") from error
     signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # jax has taken it, and would pass it over
     if jax.process_count() > 1 and jax.default_backend() == "gpu" and not _names_programs():
-        # XLA shares its tuning out over processes: those that compile would wait for one that finds its program there
+        # By its sources XLA shares tuning out over processes: those that compile would wait for one that need not
         jax.config.update("jax_enable_compilation_cache", False)
     if not is_lead():  # what one process says of the run, all would
         logging.getLogger("srgan_jax").setLevel(logging.ERROR)

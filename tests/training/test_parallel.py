@@ -95,7 +95,7 @@ def test_two_processes_equal_one(tmp_path, on_one, mode):
     fields = (*SGD, "data.pipeline=host", f"parallel.mode={mode}", "validation.every=5")
     outputs = run_all(command("tiny_gan", tmp_path / "two", *fields), processes=2, devices=2)
     assert_equal_runs(on_one, tmp_path / "two", f"2 processes of 2 devices, {mode}")
-    assert "from step 0 to 5 on 4 x cpu, 2 processes" in outputs[0] and "step" not in outputs[1]  # the lead alone speaks
+    assert "from step 0 to 5 on 4 x cpu, 2 processes" in outputs[0] and "step" not in outputs[1]  # the lead speaks
     assert logged(tmp_path / "two", "validation/psnr_y").keys() == {5}
 
 
