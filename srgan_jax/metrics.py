@@ -15,10 +15,10 @@ CONVENTION = {
     "images": "rounded to uint8 before measuring",
     "border": "removed on every side, `border` pixels",
     "l1": "mean |difference| over all RGB values, in units of the full range",
-    "psnr_y": "dB, peak 255, on Y of BT.601 studio range (16..235), not rounded",
+    "psnr_y": "dB, peak 255, on Y of BT.601 studio range (16..235), not rounded; of grey HR files Y is 0..255",
     "psnr_rgb": "dB, peak 255, over all RGB values",
-    "ssim_wang": "Wang 2004 on Y: 11x11 Gaussian, sigma 1.5, K .01/.03, whole windows only",
-    "ssim_daala": "daala dump_ssim on Y: sigma = height * 1.5/256, windows cut at the border and renormalised",
+    "ssim_wang": "Wang 2004 on that Y: 11x11 Gaussian, sigma 1.5, K .01/.03, whole windows only",
+    "ssim_daala": "daala dump_ssim on that Y: sigma = height * 1.5/256, windows cut at the border and renormalised",
 }
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
@@ -87,8 +87,12 @@ def ssim_daala(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> floa
     return float(np.sum(_ssim(a, b, lambda x: blur(x) / mass) * mass) / mass.sum())
 
 
-def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4) -> dict[str, float]:
+def compare(
+    sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4, grey: bool = False
+) -> dict[str, float]:
     """Every figure of CONVENTION after `border` pixels are cut from each side.
+
+    grey: HR is of one channel, whose levels are Y as they are, as in the field's MATLAB code.
 
     Raises:
       ValueError: shapes differ, or less than 11x11 pixels are left.
@@ -96,7 +100,7 @@ def compare(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, b
     _same_shape(sr, hr)
     inner = slice(border, -border or None)
     sr, hr = sr[inner, inner], hr[inner, inner]
-    sr_y, hr_y = rgb_to_y(sr), rgb_to_y(hr)
+    sr_y, hr_y = (rgb_to_y(x, studio=not grey) for x in (sr, hr))
     return {
         "psnr_y": psnr(sr_y, hr_y),
         "psnr_rgb": psnr(sr, hr),
@@ -110,13 +114,15 @@ def border(scale: int) -> int:
     return scale if scale > 1 else 0
 
 
-def figures(sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, scale: int) -> dict[str, float]:
+def figures(
+    sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, scale: int, grey: bool = False
+) -> dict[str, float]:
     """As the field compares: enlarged pictures without their border; translated ones whole, and by L1 too.
 
     Raises ValueError as compare does.
     """
     l1 = {} if scale > 1 else {"l1": float(np.mean(np.abs(sr.astype(np.float64) - hr)) / 255)}
-    return l1 | compare(sr, hr, border=border(scale))
+    return l1 | compare(sr, hr, border=border(scale), grey=grey)
 
 
 def _same_shape(a: np.ndarray, b: np.ndarray) -> None:

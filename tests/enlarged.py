@@ -16,16 +16,20 @@ from srgan_jax.training.trained import Generator
 program = cache(make_upscale)  # of equal networks one, whatever their weights
 
 
-def enlarged(generators: Sequence[Generator], folder: Path) -> list[list[tuple[Picture, Picture]]]:
-    """(sr, hr) of each picture of a set with LRx4, for each generator."""
+def enlarged(generators: Sequence[Generator], folder: Path) -> list[list[tuple[Picture, Picture, bool]]]:
+    """(sr, hr, whether hr's file is grey) of each picture of a set with LRx4, for each generator."""
     pairs = find_set(folder, scale=4, boundary="symmetric")[1]
     return [
-        [(program(g.network)(g.variables, lr), hr) for lr, hr in zip(pairs.lr, pairs.hr, strict=True)]
+        [
+            (program(g.network)(g.variables, lr), hr, grey)
+            for lr, hr, grey in zip(pairs.lr, pairs.hr, pairs.grey, strict=True)
+        ]
         for g in generators
     ]
 
 
-def mean_psnr_y(pictures: Sequence[tuple[Picture, Picture]]) -> float:
+def mean_psnr_y(pictures: Sequence[tuple[Picture, Picture, bool]]) -> float:
     """metrics.compare's psnr_y of pictures of scale 4."""
     inner = slice(4, -4)
-    return float(np.mean([psnr(*(rgb_to_y(image[inner, inner]) for image in pair)) for pair in pictures]))
+    planes = ([rgb_to_y(image[inner, inner], studio=not grey) for image in pair] for *pair, grey in pictures)
+    return float(np.mean([psnr(*both) for both in planes]))

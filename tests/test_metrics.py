@@ -128,6 +128,17 @@ def test_compare_ignores_the_border_and_nothing_else(border):
     assert compare(frame, hr, border=border)["psnr_y"] < 60
 
 
+def test_the_levels_of_a_grey_picture_are_its_y():
+    sr, hr = (np.repeat(x[..., :1], 3, axis=-1) for x in images(30, 40))
+    grey, colour = compare(sr, hr, grey=True), compare(sr, hr)
+    assert grey["psnr_y"] == pytest.approx(grey["psnr_rgb"], abs=1e-9)
+    assert colour["psnr_y"] - grey["psnr_y"] == pytest.approx(20 * math.log10(255 / 219), abs=1e-9)
+    inner = slice(4, -4)
+    planes = [x[inner, inner, 0].astype(float) for x in (sr, hr)]
+    assert grey["ssim_wang"] == pytest.approx(ssim_wang(*planes), abs=1e-9) != colour["ssim_wang"]
+    assert grey["ssim_daala"] == pytest.approx(ssim_daala(*planes), abs=1e-9)
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_the_border_is_as_wide_as_the_scale(scale):
     sr, hr = images(30, 40)

@@ -70,6 +70,11 @@ def main(argv: list[str]) -> int:
     for field, path, ending in (("--json", args.json, ""), ("--picture", args.picture, ".png")):
         if path:
             _refuse_output(field, path, ending)
+    if args.json and args.json.exists():
+        load_result(args.json, "--json")  # nothing else is replaced
+    for folder in [*args.set, *filter(None, (args.hr, args.lr))]:
+        if args.picture and folder.resolve() in args.picture.resolve().parents:
+            raise UserError(f"--picture={args.picture}: would lie among what is measured, {folder}; give another place")
     if args.lr and not args.hr:
         raise UserError(f"--lr={args.lr}: needs --hr, the folder of HR images that it belongs to")
     if args.jpeg is not None and not 1 <= args.jpeg <= 100:

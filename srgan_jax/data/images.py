@@ -15,7 +15,7 @@ from srgan_jax.files import replacing
 Image.init()
 log = logging.getLogger(__name__)
 READABLE = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN)
-
+SIXTEEN = ("PPM", "PNG")  # formats whose 16 bits Pillow may keep in its mode "I"; others have 32 there
 
 # Faults of the machine at the moment, not of the file: to pass the file over would change the samples of a run
 PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
@@ -25,8 +25,9 @@ class BrokenImage(ValueError):
     """A file that cannot be used as a photograph; the message says why, in a few words."""
 
 
-def list_images(folder: str | Path, endings: Collection[str] = READABLE) -> list[Path]:
-    """Every file below the folder, links followed, of one of `endings` (those that Pillow can read); ordered by path.
+def list_images(folder: str | Path, endings: Collection[str] | None = READABLE) -> list[Path]:
+    """Every file below the folder, links followed, of one of `endings` (those that Pillow can read; None: whatever they
+    are); ordered by path.
 
     A folder that cannot be read is left out, with a warning.
     """
@@ -39,7 +40,7 @@ def list_images(folder: str | Path, endings: Collection[str] = READABLE) -> list
         folders.sort()  # of a folder and a link to it the first by name is listed
         seen.add(real)
         found += [Path(root) / name for name in names]
-    return sorted(path for path in found if path.suffix.lower() in endings)
+    return sorted(path for path in found if endings is None or path.suffix.lower() in endings)
 
 
 def _left_out(error: OSError) -> None:
@@ -52,9 +53,9 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
       BrokenImage: not a regular file, or not an image.
     """
-    if not path.is_file():
-        raise BrokenImage("not a regular file")
     try:
+        if not path.is_file():
+            raise BrokenImage("not a regular file")
         with Image.open(path) as image:
             # Asked for EXIF that is not in the header, Pillow decodes the whole of a PNG to look behind it.
             exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
@@ -65,21 +66,31 @@ def image_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def is_grey(path: Path) -> bool:
+    """Whether an image that can be read holds one channel (and alpha); RGB of equal levels does not count."""
+    with Image.open(path) as image:
+        return image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
+
+
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """The picture, upright, as 8-bit RGB; grey is repeated, alpha is dropped.
 
     16 bits become 8: grey is rounded, of colours Pillow cuts the lower byte off.
 
     Raises:
-      BrokenImage: not a regular file, not an image, truncated or damaged.
+      BrokenImage: not a regular file, not an image, truncated or damaged, or its levels are float or of 32 bits.
     """
-    if not path.is_file():
-        raise BrokenImage("not a regular file")
     try:
+        if not path.is_file():
+            raise BrokenImage("not a regular file")
         with Image.open(path) as opened:
             opened.verify()  # catches damaged PNG checksums, which load() passes over
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
+            if opened.mode == "F" or (opened.mode == "I" and opened.format not in SIXTEEN):
+                raise BrokenImage(
+                    f"levels of mode {opened.mode} (float or 32 bits); 8 and 16 bits without sign are read"
+                )
             if image.mode.startswith("I;16") or image.mode == "I":
                 grey = np.asarray(image).astype(np.float64)
                 return np.repeat(np.clip(grey / 257 + 0.5, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
@@ -98,6 +109,10 @@ def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
 
 def broken(error: Exception) -> BrokenImage:
     """What decoding raised, as the photograph's fault; raises it again where it is the machine's."""
+    if isinstance(error, BrokenImage):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        return BrokenImage(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} megapixels; cut it into parts")
     if isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSING:
         raise error
     if type(error).__name__ == "UnidentifiedImageError":

@@ -41,8 +41,9 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
     with lock(workdir, "runs a grid"), children(say) as child:
         path = workdir / RESULTS
         lines = {(line["row"], line["seed"]): line for line in (read_results(path) if path.exists() else [])}
-        for seed in grid.seeds:
-            for row in rows:
+        for row in rows:
+            there = {int(run.name[4:]) for run in (workdir / row.name).glob("seed*") if run.name[4:].isdecimal()}
+            for seed in sorted(there.union(grid.seeds)):  # the others as well: one mean is taken over all
                 _refuse_changes(row, seed, workdir)
         for seed in grid.seeds:
             for row in rows:
@@ -55,6 +56,8 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
                     "differences": differences(base.config, row.config),
                     "command": ["srgan", *_arguments(row, seed, workdir)],
                 }
+                if newest_step(run_folder(workdir, row.name, seed)) >= row.config.steps and (row.name, seed) in lines:
+                    line["command"] = lines[row.name, seed]["command"]  # the one that trained it
                 try:
                     line |= {"status": "done", "reason": ""} | _run(grid, row, seed, workdir, child, say)
                     figures = line["figures"].items()
@@ -88,7 +91,7 @@ def _place(grid: Grid, row: str, seed: int) -> tuple[int, int]:
 def _run(grid: Grid, row: Row, seed: int, workdir: Path, child: Child, say: Say) -> Line:
     """Trains and measures, unless that is done: {"step", "seconds", "figures"}. Raises Failed or Stopped."""
     run, steps, name = run_folder(workdir, row.name, seed), row.config.steps, f"{row.name} seed {seed}"
-    if row.init_from:
+    if row.init_from and not has_checkpoint(run):  # one that has begun does not look back
         start = run_folder(workdir, row.init_from, seed)
         if newest_step(start) < grid.rows[row.init_from].config.steps:
             raise Failed(f"starts from {row.init_from}, which failed or is not trained")
@@ -128,7 +131,11 @@ def _refuse_changes(row: Row, seed: int, workdir: Path) -> None:
         return
     wanted = row.config.copy_and_resolve_references()
     wanted.seed = seed
-    changed = configs.difference(load_config(run, "--workdir"), wanted)
+    saved = load_config(run, "--workdir")
+    changed = configs.difference(saved, wanted)
+    begun = Path(saved.init_from).parent.name if saved.init_from else ""
+    if begun != row.init_from:
+        changed.append(f"init_from: {begun!r} -> {row.init_from!r}")
     if changed:
         raise UserError(f"--workdir={workdir}: {run} is of another config: {'; '.join(changed)}; use another --workdir")
 

@@ -77,9 +77,9 @@ def evaluate(
 
 def _measure(pictures: Sequence[Picture], pairs: Pairs, scale: int, lpips: Sequence[Lpips]) -> dict[str, Any]:
     figures = []
-    for sr, hr in zip(pictures, pairs.hr, strict=True):
+    for sr, hr, grey in zip(pictures, pairs.hr, pairs.grey, strict=True):
         perceptual = {measure.name: measure(sr, hr) for measure in lpips}
-        figures.append(metrics.figures(sr, hr, scale=scale) | perceptual)
+        figures.append(metrics.figures(sr, hr, scale=scale, grey=grey) | perceptual)
     mean = {name: float(np.mean([f[name] for f in figures])) for name in figures[0]}
     return {"images": dict(zip(pairs.names, figures, strict=True)), "mean": mean}
 

@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from srgan_jax.data.images import BrokenImage, list_images, read_image
+from srgan_jax.data.images import BrokenImage, is_grey, list_images, read_image
 from srgan_jax.data.pairs import halves
 from srgan_jax.data.prepare import split
 from srgan_jax.data.sources import SAMPLES
@@ -26,6 +26,7 @@ class Pairs(NamedTuple):
     names: list[str]
     hr: list[Picture]
     lr: list[Picture]
+    grey: list[bool]  # whether HR's file is: its levels then are Y
     origin: dict[str, Any]
 
 
@@ -45,6 +46,10 @@ def find_set(folder: Path, *, scale: int, boundary: str, data: ConfigDict | None
             raise UserError(f"--set={folder}: has one of the folders A and B alone; give both, or pictures A|B")
         if folder.resolve() == (SAMPLES / "validation").resolve():
             raise UserError("--set: a network of pairs is measured on pairs, which the bundled photographs are not")
+    if not hr.is_dir() and folder.is_dir():
+        for name in (path.name for path in folder.iterdir() if path.is_dir()):
+            if name.lower() == "hr" or name.lower().startswith("lrx"):
+                raise UserError(f"--set={folder}: {name}: name the folders HR and LRx{scale}, or give --hr and --lr")
     found = hr if hr.is_dir() else folder, lr if lr.is_dir() else None
     return set_name(folder), load_pairs(*found, scale=scale, boundary=boundary, field="--set", data=data)
 
@@ -74,6 +79,7 @@ def load_pairs(
     lr_field = "--lr" if field == "--hr" else field
     paths = _images(hr_folder, field)
     hr = [_read(path) for path in paths]  # before the digests: it does not wait for a FIFO
+    grey = [is_grey(path) for path in paths]
     origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
     hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
     if lr_folder is None and data is not None:
@@ -110,7 +116,7 @@ def load_pairs(
             raise UserError(f"{lr_field}: {path.stem}: HR and LR are {sizes}, not {scale} to 1")
         if min(large.shape[:2]) < 2 * scale + 11:
             raise UserError(f"{field}: {path}: too small to be measured")
-    return Pairs([path.relative_to(hr_folder).as_posix() for path in paths], hr, lr, origin)
+    return Pairs([path.relative_to(hr_folder).as_posix() for path in paths], hr, lr, grey, origin)
 
 
 def as_jpeg(pairs: Pairs, quality: int) -> Pairs:

@@ -26,13 +26,18 @@ TABLE: dict[str, dict[str, tuple[float, float]]] = {
     },
 }
 SCALE = 4
+GENERATOR = {"name": "srresnet", "blocks": 16, "features": 64, "norm": "batch", "skip": "none"} | {
+    "first_kernel": 9,
+    "last_kernel": 9,
+}
 TOLERANCE = 0.05  # dB that the control row may be off before data or resize are not the paper's
 
 
 def row(method: dict[str, Any]) -> str | None:
     """The paper's name for a method of a result: its own name if that is one, or else what its config says.
 
-    None for what the paper has no row for: another scale, another generator, another loss, self-ensemble.
+    None for what the paper has no row for: another scale, another generator or discriminator, another loss, LR saved as
+    JPEG, self-ensemble.
     """
     name = method["name"]
     if any(name in rows for rows in TABLE.values()):
@@ -43,12 +48,22 @@ def row(method: dict[str, Any]) -> str | None:
     if config.get("scale") != SCALE or not {"generator", "loss", "discriminator"} <= config.keys():
         return None
     generator, loss = config["generator"], config["loss"]
-    if (generator["name"], generator["blocks"], generator["features"]) != ("srresnet", 16, 64):
+    feature, pixel, adversarial = loss["feature"], loss["pixel"], loss["adversarial"]
+    players = adversarial["kind"], config["discriminator"]["name"]
+    if (
+        any(generator.get(field, value) != value for field, value in GENERATOR.items())  # older results lack some
+        or config.get("data", {}).get("jpeg")
+        or loss.get("lpips", {}).get("weight")
+        or (adversarial["weight"] and players != ("nonsaturating", "srgan"))
+    ):
         return None
-    feature, pixel = loss["feature"], loss["pixel"]
     if pixel["weight"] and not feature["weight"] and pixel["kind"] == "mse":
         content = "MSE"
-    elif feature["weight"] and not pixel["weight"] and feature["network"] == "vgg19":
+    elif (
+        feature["weight"]
+        and not pixel["weight"]
+        and (feature["network"], feature.get("kind", "mse"), feature["after_relu"]) == ("vgg19", "mse", True)
+    ):
         content = f"VGG{feature['layer'].replace('.', '')}"
     else:
         return None

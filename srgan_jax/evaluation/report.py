@@ -27,12 +27,20 @@ def write_report(results: Sequence[Line], output: Path) -> None:
     Raises:
       UserError: what a run that is done left there is missing or damaged.
     """
-    folder = output.parent
+    try:
+        write_page(output, "report.html.j2", _view(results, output.parent))
+    except (LookupError, AttributeError, TypeError, ValueError) as error:  # each file was read: one was edited since
+        where = f"{output.parent}: results.jsonl, or figures.json or metrics.jsonl of a run"
+        raise UserError(f"{where}, is damaged ({error}); move it away and run the grid again") from error
+
+
+def _view(results: Sequence[Line], folder: Path) -> dict[str, Any]:
     done = [line for line in results if line["status"] == "done"]
     measured = {(line["row"], line["seed"]): _figures(folder, line) for line in done}
     names = list(dict.fromkeys(line["row"] for line in results))
     sets = list(dict.fromkeys(name for result in measured.values() for name in result["data"]))
-    view = {
+    return {
+        "warnings": _other_training(done, measured),
         "rows": [next(line for line in results if line["row"] == name) for name in names],
         "runs": [line | {"shell": shlex.join(line["command"])} for line in results],
         "tables": [_table(name, names, results, measured) for name in sets],
@@ -40,7 +48,6 @@ def write_report(results: Sequence[Line], output: Path) -> None:
         "photographs": [photo for name in sets for photo in _photographs(folder, name, done)],
         "provenance": _provenance(measured),
     }
-    write_page(output, "report.html.j2", view)
 
 
 def _figures(folder: Path, line: Line) -> dict[str, Any]:
@@ -98,6 +105,23 @@ def _other_data(name: str, measured: dict[Any, Any]) -> list[str]:
     others = ", ".join(run for run, of in known.items() if differs(of))
     line = f"warning: {name}: {others} measured on other pictures than {first}, or otherwise; rows do not compare: "
     return [f"{line}remove figures.json of every run and run the grid again, all rows on one set"] if others else []
+
+
+def _other_training(done: Sequence[Line], measured: dict[Any, Any]) -> list[str]:
+    """A line for each row whose seeds differ in updates, and one if runs were trained on different photographs."""
+    steps: dict[str, set[int]] = {}
+    for line in done:
+        steps.setdefault(line["row"], set()).add(line["step"])
+    lines = [
+        f"warning: {row}: seeds of {' and '.join(map(str, sorted(of)))} updates are in one mean; run all of them again"
+        for row, of in steps.items()
+        if len(of) > 1
+    ]
+    known = {of["trained_on"]["photographs"] for of in measured.values()}
+    meant = any(difference.startswith("data.") for line in done for difference in line["differences"])
+    if len(known) > 1 and not meant:
+        lines.append("warning: runs were trained on different photographs (below, Trained with); rows do not compare")
+    return lines
 
 
 def _mean(column: str, values: Sequence[float]) -> tuple[str, str]:

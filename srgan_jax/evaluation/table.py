@@ -49,7 +49,7 @@ def table(result: Result, *, each: bool = False, against_paper: bool = False) ->
     lines = ["  ".join(pad(cell, w) for pad, cell, w in zip(pads, row, wide, strict=False)).rstrip() for row in rows]
     border = result["convention"]["border_pixels"]
     kept = f"{border}-pixel border removed" if border else "whole pictures"
-    lines.append(f"PSNR in dB; Y: BT.601 studio range; {kept}")
+    lines.append(f"PSNR in dB; Y: BT.601 studio range, of grey files their levels; {kept}")
     sizes = [len(m["sets"][s]["images"]) for m in result["methods"] for s in m["sets"] if "fid" in mean(m, s)]
     if sizes and min(sizes) < ENOUGH:
         lines.append(f"FID of {min(sizes)} pictures, fewer than {ENOUGH}, is biased: compare it at that number alone")
@@ -78,8 +78,8 @@ def identity(origin: dict[str, Any]) -> tuple[Any, ...]:
     return origin["scale"], origin["hr_sha256"], origin.get("lr_sha256", origin["lr"]), origin.get("jpeg")
 
 
-def load_result(path: Path) -> Result:
-    """A result that `srgan evaluate --json` wrote. Raises UserError if it is none."""
+def load_result(path: Path, field: str = "--add") -> Result:
+    """A result that `srgan evaluate --json` wrote. Raises UserError if it is none. `field` names the argument there."""
     try:
         result = from_json(path.read_text())
         for origin in result["data"].values():
@@ -106,9 +106,10 @@ def load_result(path: Path) -> Result:
             raise ValueError
         return result
     except OSError as error:
-        raise UserError(f"--add={path}: {error.strerror}") from error
+        raise UserError(f"{field}={path}: {error.strerror}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"--add={path}: not a result of srgan evaluate --json, or damaged; measure again") from error
+        remedy = "measure again" if field == "--add" else "give another name"
+        raise UserError(f"{field}={path}: not a result of srgan evaluate --json, or damaged; {remedy}") from error
 
 
 def merge(results: Sequence[tuple[str, Result]]) -> Result:

@@ -6,12 +6,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num, UInt
 
 
-def rgb_to_y(rgb: Num[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-    """Y of BT.601 in studio range, 16..235, from levels; float64, not rounded.
+def rgb_to_y(rgb: Num[np.ndarray, "*n 3"], *, studio: bool = True) -> Float[np.ndarray, "*n"]:
+    """Y of BT.601 in studio range, 16..235, from levels, or else in full range, 0..255; float64, not rounded.
 
-    It is the convention in which the field reports PSNR, about 1.3 dB above full-range Y.
+    The field reports PSNR in the first, about 1.3 dB above the second.
     """
-    return 16.0 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255.0
+    y = 16.0 + rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255.0
+    return y if studio else (y - 16.0) * (255.0 / 219.0)
 
 
 def luma(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n"]:

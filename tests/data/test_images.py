@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srgan_jax.data.images import BrokenImage, image_size, list_images, read_image, write_png
+from srgan_jax.data.images import BrokenImage, image_size, is_grey, list_images, read_image, write_png
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 
@@ -73,7 +73,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     path = png(tmp_path)
     for function in (read_image, image_size):
-        with pytest.raises(BrokenImage, match="bomb"):
+        with pytest.raises(BrokenImage, match="more than 0 megapixels; cut it into parts"):
             function(path)
 
 
@@ -99,6 +99,32 @@ def test_16_bit_grey_is_rounded_to_8(tmp_path):
     assert image.shape == (1, 8, 3) and image.dtype == np.uint8
     np.testing.assert_array_equal(image[0, :, 0], [0, 0, 1, 1, 255, 128, 254, 255])
     np.testing.assert_array_equal(image[..., 0], image[..., 2])
+
+
+def test_levels_that_are_no_8_or_16_bits_are_refused(tmp_path):
+    for name, levels in (
+        ("unit", np.random.default_rng(0).random((9, 8), np.float32)),
+        ("wide", np.full((9, 8), 70000)),
+    ):
+        Image.fromarray(levels.astype(np.float32 if name == "unit" else np.int32)).save(tmp_path / f"{name}.tif")
+        with pytest.raises(BrokenImage, match="8 and 16 bits without sign are read"):
+            read_image(tmp_path / f"{name}.tif")
+    (tmp_path / "wide.pgm").write_bytes(b"P5 2 1 65535\n" + bytes([255, 255, 128, 128]))
+    np.testing.assert_array_equal(read_image(tmp_path / "wide.pgm")[0, :, 0], [255, 128])
+
+
+def test_grey_is_what_the_file_holds(tmp_path):
+    level = np.arange(72, dtype=np.uint8).reshape(9, 8)
+    for image, ending, grey in (
+        (Image.fromarray(level), "png", True),
+        (Image.fromarray(level.astype(np.uint16) * 257), "png", True),
+        (Image.fromarray(level).convert("LA"), "png", True),
+        (Image.fromarray(level), "jpg", True),
+        (Image.fromarray(level).convert("RGB"), "png", False),
+        (Image.fromarray(level).convert("P"), "png", False),
+    ):
+        image.save(tmp_path / f"a.{ending}")
+        assert is_grey(tmp_path / f"a.{ending}") == grey, image.mode
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

@@ -99,8 +99,9 @@ def test_a_row_waits_for_what_is_at_work_then_goes_on_to_more_steps_and_other_li
 
 def test_other_configs_are_refused_before_anything_starts(done, grid, capsys):
     before = (done / "results.jsonl").read_bytes()
-    arguments = [f"--grid={grid}", f"--workdir={done}", "--", "--config.batch_size=8"]
-    assert "good/seed0 is of another config: batch_size: 4 -> 8" in refusal(capsys, ["ablate", *arguments])
+    for seeds in ([], ["--seeds", "7"]):  # a new seed's figures would be in one mean with the others'
+        arguments = [f"--grid={grid}", f"--workdir={done}", *seeds, "--", "--config.batch_size=8"]
+        assert "good/seed0 is of another config: batch_size: 4 -> 8" in refusal(capsys, ["ablate", *arguments])
     assert (done / "results.jsonl").read_bytes() == before
 
 

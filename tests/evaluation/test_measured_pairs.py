@@ -60,6 +60,22 @@ def test_inputs_are_the_files_whatever_training_does_to_them(trained):
     np.testing.assert_array_equal(plain.lr, same.lr)
 
 
+def test_folders_of_a_set_are_not_taken_for_one_folder_of_pictures(tmp_path, capsys):
+    for seed, name in enumerate(("hr", "lrx4")):
+        save(tmp_path / "set5" / name / "a.png", pixels(seed))
+    said = refusal(capsys, ["evaluate", "--set", f"{tmp_path}/set5"])
+    assert "name the folders HR and LRx4" in said
+
+
+def test_a_grey_file_is_measured_on_its_levels_and_the_same_in_rgb_is_not(tmp_path):
+    level = pixels(0)[..., 0]
+    for name, image in (("a", level), ("b", np.repeat(level[..., None], 3, axis=-1))):
+        save(tmp_path / "set" / f"{name}.png", image)
+    assert main(["evaluate", "--set", f"{tmp_path}/set", "--json", f"{tmp_path}/f"]) == 0
+    grey, colour = json.loads((tmp_path / "f").read_text())["methods"][0]["sets"]["set"]["images"].values()
+    assert grey["psnr_y"] == pytest.approx(grey["psnr_rgb"]) == colour["psnr_rgb"] < colour["psnr_y"] - 1
+
+
 def test_what_is_no_set_of_pairs_is_refused(trained, tmp_path, capsys):
     evaluate = ["evaluate", "--checkpoint", f"{trained}/run"]
     for alone in "AB":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chromium import resize
 from PIL import Image
-from running import ROOT, in_this_process
+from running import ROOT, in_this_process, refusal
 
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import write_png
@@ -162,6 +162,33 @@ def test_report_is_written_again_the_same(workdir):
     assert b"/no/<b>" not in before and b"<noise>" not in before
 
 
+def test_a_finished_row_stays_what_it_was(workdir, tmp_path, capsys):
+    """Without the row it began from, with other arguments than it was trained by; begun from another it is refused."""
+    runs = shutil.copytree(workdir, tmp_path / "runs")
+    before = read_results(runs / "results.jsonl")
+    shutil.rmtree(runs / "tiny" / "seed0" / "checkpoints")
+    grid = workdir.parent / "grid.py"
+    arguments = [f"--workdir={runs}", "--rows", "tiny-gan"]
+    assert main(["ablate", f"--grid={grid}", *arguments, "--", "--config.log.every=2"]) == 0
+    assert read_results(runs / "results.jsonl") == before
+    (workdir.parent / "other.py").write_text(grid.read_text().replace('"init_from": "tiny"', '"init_from": ""'))
+    assert "init_from: 'tiny' -> ''" in refusal(capsys, ["ablate", f"--grid={workdir.parent}/other.py", *arguments])
+
+
+def test_means_of_different_trainings_are_told(workdir, tmp_path):
+    runs = shutil.copytree(workdir, tmp_path / "runs")
+    lines = read_results(runs / "results.jsonl")
+    shutil.copytree(runs / "tiny" / "seed0", runs / "tiny" / "seed1")
+    write_report([*lines, lines[0] | {"seed": 1, "step": 8}], runs / "report.html")
+    page = html.unescape((runs / "report.html").read_text())
+    assert "warning: tiny: seeds of 4 and 8 updates are in one mean" in page and "different photographs" not in page
+    kept = runs / "tiny" / "seed1" / "figures.json"
+    kept.write_text(kept.read_text().replace('"photographs": "', '"photographs": "0'))
+    write_report([*lines, lines[0] | {"seed": 1}], runs / "report.html")
+    page = html.unescape((runs / "report.html").read_text())
+    assert "warning: runs were trained on different photographs" in page and "in one mean" not in page
+
+
 def test_spread_over_seeds(workdir):
     (line, *_), seeds = read_results(workdir / "results.jsonl"), (0, 1, 2)
     for seed in seeds[1:]:
@@ -221,6 +248,9 @@ def test_bad_input_is_one_line(workdir, tmp_path, capsys):
         assert "damaged" in refused(tmp_path)
     (tmp_path / "results.jsonl").write_text(line + "\n")
     assert "figures.json" in refused(tmp_path)
+    runs = shutil.copytree(workdir, tmp_path / "runs")
+    (runs / "results.jsonl").write_text(line.replace('"seed": 0', '"seed": "0"') + "\n")
+    assert "is damaged" in refused(runs)
     assert not (tmp_path / "report.html").exists()
 
 
