@@ -165,17 +165,16 @@ def generator_terms(
     *,
     config_loss: ConfigDict,
     features: Callable[[Images], Images] | None,
-    fake_logits: Callable[[Images], Logits] | None,
+    logits: Callable[[Images], tuple[Logits, Logits | None]] | None,
     lpips: Callable[[Images, Images], Float[Array, " b"]] | None = None,
-    real_logits: Logits | None = None,
     axis_name: str | None = None,
 ) -> dict[str, Callable[[Images], Scalar]]:
     """The generator's terms as functions of sr, not yet weighted, by name in TERMS; one of weight zero is not there.
 
     hr, sr: [-1, 1]. config_loss: the config's `loss`, with pixel.{kind, weight}, feature.{weight, scale, kind,
     channels}, lpips.weight, adversarial.{kind, weight} and tv.weight. features: phi, images to features.
-    lpips: the distances of two batches. fake_logits: D as a function of sr. real_logits: D's of hr, for the
-    relativistic loss; axis_name: see there. Raises ValueError if a term with a weight lacks its function.
+    lpips: the distances of two batches. logits: D's of sr and, for the relativistic loss, of hr, as a function of sr;
+    axis_name: see there. Raises ValueError if a term with a weight lacks its function.
     """
     pixel, feature, adversarial = config_loss.pixel, config_loss.feature, config_loss.adversarial
     terms: dict[str, Callable[[Images], Scalar]] = {}
@@ -192,11 +191,9 @@ def generator_terms(
             raise ValueError("loss.lpips.weight is not zero, but there is no LPIPS")
         terms["lpips"] = lambda sr: jnp.mean(lpips(sr, jax.lax.stop_gradient(hr)))
     if adversarial.weight:
-        if fake_logits is None:
+        if logits is None:
             raise ValueError("loss.adversarial.weight is not zero, but there is no discriminator")
-        terms["adversarial"] = lambda sr: generator_adversarial(
-            adversarial.kind, fake_logits(sr), real_logits, axis_name
-        )
+        terms["adversarial"] = lambda sr: generator_adversarial(adversarial.kind, *logits(sr), axis_name)
     if config_loss.tv.weight:
         terms["tv"] = total_variation
     return terms

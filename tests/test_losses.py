@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs import base
 from srgan_jax import losses
 from srgan_jax.models.discriminator import Discriminator
 from srgan_jax.models.srresnet import SRResNet
@@ -24,15 +24,10 @@ def log1pexp(x):
 
 
 def weights(**nonzero):
-    return ConfigDict(
-        {
-            "pixel": {"kind": "mse", "weight": nonzero.get("pixel", 0.0)},
-            "feature": {"weight": nonzero.get("feature", 0.0), "scale": 1 / 12.75, "channels": "mean", "kind": "mse"},
-            "lpips": {"weight": nonzero.get("lpips", 0.0)},
-            "adversarial": {"kind": "nonsaturating", "weight": nonzero.get("adversarial", 0.0)},
-            "tv": {"weight": nonzero.get("tv", 0.0)},
-        }
-    )
+    loss = base.get_config().loss
+    for name in loss:
+        loss[name].weight = nonzero.get(name, 0.0)
+    return loss
 
 
 @pytest.mark.parametrize(
@@ -232,7 +227,7 @@ def test_term_reaches_the_generator_and_no_frozen_network(variables, name):
             config_loss=config_loss,
             features=features,
             lpips=lambda a, b: jnp.mean((features(a) - features(b)) ** 2, axis=(1, 2, 3)),
-            fake_logits=lambda x: DISCRIMINATOR.apply({"params": frozen}, x, True),
+            logits=lambda x: (DISCRIMINATOR.apply({"params": frozen}, x, True), None),
         )
         assert list(terms) == [name]
         return terms[name](sr)
@@ -256,7 +251,7 @@ def test_no_gradient_reaches_the_real_image_through_its_features(variables, name
             config_loss=weights(**{name: 1.0}),
             features=features,
             lpips=lambda a, b: jnp.mean((features(a) - features(b)) ** 2, axis=(1, 2, 3)),
-            fake_logits=None,
+            logits=None,
         )
         return terms[name](jnp.zeros_like(hr))
 
@@ -269,7 +264,7 @@ def test_feature_term_equals_two_separate_passes(variables):
         return PHI.apply(variables["vgg"], x)
 
     sr = -HR
-    terms = losses.generator_terms(HR, config_loss=weights(feature=1.0), features=phi, fake_logits=None)
+    terms = losses.generator_terms(HR, config_loss=weights(feature=1.0), features=phi, logits=None)
     np.testing.assert_allclose(terms["feature"](sr), losses.feature_loss(phi(sr), phi(HR)), rtol=1e-5)
 
 
@@ -277,9 +272,9 @@ def test_terms_of_weight_zero_are_never_computed():
     def never(*_):
         raise AssertionError("computed")
 
-    terms = losses.generator_terms(HR, config_loss=weights(pixel=1.0), features=never, lpips=never, fake_logits=never)
+    terms = losses.generator_terms(HR, config_loss=weights(pixel=1.0), features=never, lpips=never, logits=never)
     assert list(terms) == ["pixel"]
-    none = losses.generator_terms(HR, config_loss=weights(), features=never, lpips=never, fake_logits=never)
+    none = losses.generator_terms(HR, config_loss=weights(), features=never, lpips=never, logits=never)
     assert none == {} and losses.total({}, {}) == 0
 
 
@@ -288,7 +283,7 @@ def test_terms_of_weight_zero_are_never_computed():
 )
 def test_a_weight_without_its_network_is_refused(name, lacks):
     with pytest.raises(ValueError, match=f"loss.{name}.weight is not zero, but there is no {lacks}"):
-        losses.generator_terms(HR, config_loss=weights(**{name: 1.0}), features=None, fake_logits=None)
+        losses.generator_terms(HR, config_loss=weights(**{name: 1.0}), features=None, logits=None)
 
 
 def test_terms_are_weighted_and_summed():

@@ -149,10 +149,14 @@ def make_update(config: ConfigDict, features: Mapping[str, nn.Module], axis_name
         def fixed(name: str) -> Callable | None:
             return partial(features[name].apply, {"params": feature_params[name]}) if name in features else None
 
-        def logits(crops: Crops, images: Array) -> Array:
-            return forward(d, d.params, beside(crops, images))[0]  # type: ignore[arg-type, union-attr]
-
-        relativistic = config.loss.adversarial.kind == "relativistic" and d is not None
+        def judge(crops: Crops, sr: Array) -> tuple[Array, Array | None]:
+            """D's logits of G's output and, where the loss asks for them, of HR, as D learnt of them."""
+            assert d is not None
+            fake, real = beside(crops, sr), beside(crops, crops.hr)
+            if config.discriminator.one_pass and config.discriminator.norm == "batch":
+                return both_forward(d, d.params, real, fake, None)[1::-1]
+            relativistic = config.loss.adversarial.kind == "relativistic"
+            return forward(d, d.params, fake)[0], forward(d, d.params, real)[0] if relativistic else None
 
         def g_part(stats: Any, crops: Crops) -> tuple[Any, tuple[Any, Metrics, Metrics]]:
             sr, backward, stats = made or generate(crops, stats)
@@ -161,8 +165,7 @@ def make_update(config: ConfigDict, features: Mapping[str, nn.Module], axis_name
                 config_loss=config.loss,
                 features=fixed("feature"),
                 lpips=fixed("lpips"),
-                fake_logits=partial(logits, crops) if d else None,
-                real_logits=logits(crops, crops.hr) if relativistic else None,
+                logits=partial(judge, crops) if d else None,
                 axis_name=axis_name,
             )
             values, gradients = {}, {}  # of each term at G's output, so that its part in the whole can be seen

@@ -179,6 +179,33 @@ def test_one_pass_of_the_discriminator_has_the_statistics_of_both():
     assert float(metrics["d/fake"]) == pytest.approx(float(jnp.mean(jax.nn.sigmoid(logits[len(hr) :]))), rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["nonsaturating", "relativistic"])
+def test_in_one_pass_the_generator_is_judged_as_the_discriminator_learnt(kind):
+    from srgan_jax import losses
+
+    fields = {"discriminator__one_pass": True, "loss__adversarial__kind": kind, "loss__pixel__weight": 0.0}
+    config, state, update = made(tiny_gan.get_config(), **fields)
+    batch, key = some_batch(config), jax.random.key(0)
+    new, metrics = jax.jit(update)(state, {}, batch, key)
+
+    @jax.jit
+    def expected(params, d):
+        lr, hr, *_ = crops_of(config, batch, key)
+
+        def loss(params):
+            images = jnp.concatenate([hr, forward(state.g, params, lr)[0]])
+            logits = forward(d, d.params, images)[0]
+            return losses.generator_adversarial(kind, logits[len(hr) :], logits[: len(hr)])
+
+        return jax.value_and_grad(loss)(params)
+
+    loss, grads = expected(state.g.params, new.d)
+    assert float(metrics["g/adversarial"]) == pytest.approx(float(loss), rel=1e-4)
+    norm = np.sqrt(sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(grads)))
+    weight = config.loss.adversarial.weight
+    assert float(metrics["g/grad_norm"]) == pytest.approx(weight * norm, rel=1e-3)
+
+
 def test_each_terms_gradient_at_the_generators_output_is_recorded():
     """For the pixel term by hand: d mean((sr - hr)^2) / d sr = 2 (sr - hr) / n."""
     config, state, update = made(tiny_gan.get_config(), loss__pixel__weight=0.5, loss__tv__weight=1e-6)
