@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if args.crop < 1:
         raise UserError(f"--crop={args.crop}: must be 1 or more")
+    if str(args.output) == "none":
+        raise UserError("-o none: to data.store that means nowhere; give another name")
     if args.action == "prepare":
         return _prepare(args.folder, args.output, args.crop)
     if args.output:
@@ -67,6 +70,10 @@ def _check(folder: Path, crop: int) -> int:
             if reason:
                 print(printable(f"{path}: {reason if kind == 'too small' else f'broken: {reason}'}"))
     print(", ".join(f"{number} {kind}" for kind, number in count.items()))
+    others = Counter(path.suffix.lower() or "(none)" for path in set(list_images(folder, None)) - set(paths))
+    if others:
+        endings = ", ".join(f"{number} {ending}" for ending, number in others.most_common())
+        print(printable(f"left out for their endings: {endings}"))
     if not count["usable"]:
         raise UserError(f"{folder}: none of the {len(paths)} images is usable for crops of {crop}")
     return 0

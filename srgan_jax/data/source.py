@@ -1,7 +1,7 @@
 """Random access to named photographs.
 
 Which ones are usable is found out once, from the headers; a photograph that turns out broken when decoded is replaced
-by the next one, the same on every run.
+by another one, the same on every run.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ from jaxtyping import UInt8
 
 from srgan_jax.data.images import BrokenImage
 from srgan_jax.errors import UserError
+
+STAND_IN = 7  # of the lots, so that they are none of a pipeline's
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,16 @@ class Source:
         return len(self.names)
 
     def photograph(self, index: int) -> UInt8[np.ndarray, "h w c"]:
-        """Photograph `index`, or the next good one after it.
+        """Photograph `index`; in place of a broken one another, by lot, so that no good one stands in for a whole row.
 
         Raises:
           UserError: not one photograph of the source is usable.
         """
-        for candidate in (*range(index, len(self)), *range(index)):
-            image = self._open(candidate, keep=True)
+        image = self._open(index, keep=True)
+        if image is not None:
+            return image
+        for candidate in np.random.default_rng([STAND_IN, index]).permutation(len(self)):
+            image = self._open(int(candidate), keep=True)
             if image is not None:
                 return image
         raise UserError(f"config.data: none of the {len(self)} photographs can be used")

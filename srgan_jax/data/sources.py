@@ -82,6 +82,8 @@ def folder_source(
             sizes.append(size)
         except BrokenImage as error:
             skipped.append((path, str(error)))
+    if not largest:
+        raise UserError(f"{field_name}={folder}: no image there can be read ({skipped[0][0].name}: {skipped[0][1]})")
     if not usable:
         wanted = f"{crop_field}={min_side}:" if crop_field else f"{field_name}={folder}: {min_side}, the least side, is"
         raise UserError(f"{wanted} larger than every image in {folder} (largest short side: {largest})")
@@ -89,9 +91,20 @@ def folder_source(
         log.warning("skipped %s: %s", path, reason)
     names = [path.relative_to(root).as_posix() for path in usable]
     marks = [_mark(path) for path in usable]
+
+    def read(index: int) -> np.ndarray:
+        path = usable[index]
+        try:
+            same = _mark(path) == marks[index]
+        except FileNotFoundError:
+            same = False
+        if not same:  # another picture, or a stand-in, would be other samples than the run's
+            raise UserError(f"{path}: changed, or went, since it was listed; put it back and give the command again")
+        return read_image(path)
+
     return Source(
         names,
-        lambda index: read_image(usable[index]),
+        read,
         fingerprint_of(list(zip(names, marks, strict=True))),
         min_side,
         cache_mb * 1_000_000,

@@ -36,6 +36,7 @@ HEAD = json.dumps({"format": 1})
 SHARD_BYTES = 1_000_000_000
 COMMIT_SECONDS = 1.0  # what a kill can cost
 TELL_SECONDS = 5.0
+MOST = 16  # photographs decoded at a time: each takes memory, several times its pixels
 
 log = logging.getLogger(__name__)
 
@@ -230,9 +231,9 @@ def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np
             reason = error.strerror or str(error)
             raise UserError(f"{source.names[index]}: cannot be read ({reason}); give the same command again") from error
 
-    cores, todo = os.cpu_count() or 1, iter(indices)
+    cores, todo = min(len(os.sched_getaffinity(0)), MOST), iter(indices)
     with ThreadPoolExecutor(cores) as pool:
-        waiting = deque(pool.submit(decode, index) for index in islice(todo, 2 * cores))
+        waiting = deque(pool.submit(decode, index) for index in islice(todo, cores + 1))
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(decode, index) for index in islice(todo, 1))

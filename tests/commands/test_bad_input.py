@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from running import ROOT, command, limited, refusal, spawn, train
 
+from srgan_jax import __version__
 from srgan_jax.__main__ import COMMANDS, main
 
 
@@ -196,6 +197,13 @@ def test_resuming_with_other_photographs_is_refused(tmp_path, capsys, pictures):
         (["data", "check", "/no/such"], ["/no/such", "no such folder"]),
         (["data", "check", "PICTURES", "--crop", "0"], ["--crop=0", "must be 1 or more"]),
         (["data", "check", ""], ["an argument: is empty"]),
+        (["data", "prepare", "PICTURES", "-o", "none"], ["-o none", "give another name"]),
+        (
+            command("tiny_gan", "x", "discriminator.norm=instance", "discriminator.stages=6"),
+            ["config.discriminator.stages=6", "lower it"],
+        ),
+        (command("tiny", "x", "data.path=/a"), ["config.data.path='/a'", "set data.source to folder or tfds"]),
+        (command("quickstart", "x", "data.source=folder", "data.name=div2k"), ["config.data.name='div2k'", "to tfds"]),
         (["upscale", "-i", "PICTURES", "", "-o", "x"], ["-i: is empty"]),
         (["upscale", "-i", "PICTURES", "-o", "", "--suffix", ""], ["-o: is empty"]),
         (["train", "--config=tiny.py", "--workdir="], ["--workdir: is empty"]),
@@ -252,6 +260,15 @@ def test_names_that_are_no_text_do_no_harm(tmp_path):
 def test_an_unknown_command_lists_the_known(capsys):
     assert main(["enlarge"]) == 2
     assert ", ".join(COMMANDS) in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0 and capsys.readouterr().out == f"srgan {__version__}\n"
+
+
+def test_a_home_directory_behind_an_equals_sign_is_meant(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"--checkpoint={tmp_path}/run:" in refusal(capsys, ["evaluate", "--checkpoint=~/run"])
 
 
 def test_no_command_prints_the_commands(capsys):

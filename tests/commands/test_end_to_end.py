@@ -94,7 +94,9 @@ def test_upscale_a_folder_with_a_broken_picture(runs, tmp_path, capsys):
 def test_data_check_counts_by_name(tmp_path, capsys):
     Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "good.png")
     Image.fromarray(np.zeros((20, 120, 3), np.uint8)).save(tmp_path / "flat.png")
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    for name in ("broken.jpg", "a.HEIC", "b.heic", "plain"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff")
     assert main(["data", "check", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "1 usable, 1 too small, 1 broken" in out and "flat.png: too small: 120x20" in out and "broken.jpg" in out
+    assert out.splitlines()[-1] == "left out for their endings: 2 .heic, 1 (none)"

@@ -58,7 +58,7 @@ def test_two_halves_of_one_picture(beside, direction, order):
 def test_a_picture_that_cannot_be_halved_is_skipped_and_named(beside, caplog):
     save(beside / "1.png", pixels(5, 20, 47))
     source = pair_source(beside)
-    np.testing.assert_array_equal(source.photograph(1), source.photograph(2))
+    assert source.photograph(1).tobytes() in {source.photograph(index).tobytes() for index in (0, 2)}
     assert "skipped 1.png: 47 pixels wide: not two pictures side by side" in caplog.text
 
 
@@ -69,7 +69,7 @@ def test_two_folders(folders, caplog):
     before = source.fingerprint
     save(folders[1] / "x" / "1.bmp", pixels(11, 30, 24))
     source = pair_source(folders[0], target=str(folders[1]))
-    np.testing.assert_array_equal(source.photograph(1), source.photograph(2))
+    assert source.photograph(1).tobytes() in {source.photograph(index).tobytes() for index in (0, 2)}
     assert source.fingerprint != before and "skipped x/1.png: the two pictures are 24x20 and 24x30" in caplog.text
 
 
