@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 from absl import logging as absl_logging
 
+from srgan_jax import __version__
 from srgan_jax.errors import FULL, UserError, printable
 from srgan_jax.memory import keep_memory
 
@@ -51,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by who started this
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     name, *rest = argv or ["--help"]
+    if name == "--version":
+        print(f"srgan {__version__}")
+        return 0
     if name not in (*COMMANDS, *HELP):
         print(f"srgan: no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
@@ -58,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     ours.setLevel(logging.INFO)
     ours.handlers, ours.propagate = [logging.StreamHandler()], False
     ours.handlers[0].setFormatter(OneLine())
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # at half of what is refused
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every save, and in tracebacks of what is caught
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # likewise
     sys.unraisablehook = without_echoes
@@ -67,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
             print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
             print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()), flush=True)
             return 0 if argv else 2
+        rest = [expanded(argument) for argument in rest]
         refuse_empty(rest)
         with stopped_at_once(name):
             keep_programs(ours)
@@ -94,6 +100,12 @@ def main(argv: list[str] | None = None) -> int:
             said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
     print(f"srgan {name}: {printable(said)}", file=sys.stderr)
     return 2
+
+
+def expanded(argument: str) -> str:
+    """--workdir=~/runs with the home directory, which shells do not put in behind an equals sign."""
+    name, _, value = argument.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if name.startswith("--") and value.startswith("~/") else argument
 
 
 def refuse_empty(arguments: list[str]) -> None:

@@ -144,6 +144,10 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.seed={c.seed}: must be below 2**32")
     if c.data.source == "bundled" and c.data.split not in ("train", "validation"):
         raise UserError(f"config.data.split={c.data.split!r}: the bundled photographs have train and validation")
+    for field, sources in (("path", ("folder", "tfds")), ("name", ("tfds",))):
+        if c.data[field] and c.data.source not in sources:
+            wanted = f"data.source={c.data.source} does not use it; set data.source to {' or '.join(sources)}"
+            raise UserError(f"config.data.{field}={c.data[field]!r}: {wanted}")
     known = vgg.layer_names(c.loss.feature.network)
     if c.loss.feature.layer not in known:
         raise UserError(f"config.loss.feature.layer={c.loss.feature.layer!r}: must be one of {', '.join(known)}")
@@ -174,13 +178,12 @@ def check(config: ConfigDict) -> None:
     if c.discriminator.name != "none" and not c.loss.adversarial.weight:
         raise UserError("config.loss.adversarial.weight=0: a discriminator is set but plays no part")
     if c.loss.adversarial.kind == "wgan-gp" and c.discriminator.norm == "batch":
-        raise UserError(
-            "config.discriminator.norm='batch': wgan-gp penalises gradients per image; set it to none or instance"
-        )
+        raise UserError("config.discriminator.norm='batch': wgan-gp penalises each image; set it to none or instance")
     if c.parallel.batch_norm == "replica" and c.parallel.mode == "jit":
-        raise UserError(
-            "config.parallel.batch_norm='replica': jit sees the whole batch; set parallel.mode to shard_map or pmap"
-        )
+        raise UserError("config.parallel.batch_norm='replica': jit sees the whole batch; choose another parallel.mode")
+    d = c.discriminator
+    if d.name == "srgan" and d.norm == "instance" and c.data.crop <= 2**d.stages:
+        raise UserError(f"config.discriminator.stages={d.stages}: leaves instance norm a single pixel; lower it")
     q = c.data.jpeg
     if q and not (len(q) == 2 and {*map(type, q)} == {int} and 1 <= q[0] <= q[1] <= 100):
         raise UserError(f"config.data.jpeg={q}: must be (lowest, highest), whole numbers from 1 to 100, or ()")
@@ -264,7 +267,8 @@ def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
     A field that the saved config lacks, since it came later, was off, which is 0 or "", or any beside a weight of 0,
     or as in BEFORE.
     """
-    a, b = course(saved), course(new)
+    b = course(new)
+    a = {n: v for n, v in course(saved).items() if n in b or v}  # one that is gone, and was off, was nothing
     a = BEFORE | {n: v for n, v in b.items() if not v or b.get(f"{n.rpartition('.')[0]}.weight") == 0} | a
     if b.get("data.pipeline") == "auto":
         b["data.pipeline"] = a.get("data.pipeline")

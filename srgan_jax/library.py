@@ -85,12 +85,16 @@ def upscale(
       UserError: an image of another kind, a factor out of range, or what load raises.
       MemoryError: memory does for neither a tile nor for half of one.
     """
+    if not hasattr(image, "dtype"):  # Pillow's pictures would come as what they are stored as: indices, ink, hues
+        raise UserError("image: give an array, such as np.asarray(picture.convert('RGB'))")
     image = np.asarray(image)
     kinds = (np.uint8, np.uint16, np.float32)
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] not in CHANNELS):
         raise UserError(f"image has shape {image.shape}; give [h, w] or [h, w, c] with c from 1 to 4")
     if image.dtype not in kinds:
         raise UserError(f"image is {image.dtype}; give uint8, uint16, or float32 in [0, 1]")
+    if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
+        raise UserError(f"image is float32 from {image.min():g} to {image.max():g}; give [0, 1]")
     if scale is not None and not (isinstance(scale, Real) and 1 / LARGEST <= scale <= LARGEST):
         raise UserError(f"scale={scale!r}: give a factor from 1/{LARGEST} to {LARGEST}")
     model = weights if isinstance(weights, Model) else load(weights)

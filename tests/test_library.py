@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from small_weights import small_weights
 
 import srgan_jax
@@ -79,6 +80,9 @@ def test_progress_can_end_it(model):
         (np.zeros(3, np.uint8), {}, "shape"),
         (np.zeros((3, 3), np.float64), {}, "float64"),
         (np.zeros((3, 3), bool), {}, "bool"),
+        (np.full((3, 3), 255, np.float32), {}, "float32 from 255 to 255; give"),
+        (np.full((3, 3), np.nan, np.float32), {}, "float32 from nan"),
+        (Image.new("P", (3, 3)), {}, "give an array, such as np.asarray"),
         (np.zeros((3, 3), np.uint8), {"scale": 0}, "scale=0"),
         (np.zeros((3, 3), np.uint8), {"scale": 100}, "scale=100"),
         (np.zeros((3, 3), np.uint8), {"scale": "4"}, "scale='4': give a factor"),

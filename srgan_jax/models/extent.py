@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from srgan_jax.errors import UserError
 from srgan_jax.models.layers import Conv
 
 SKIP = 2  # LR pixels that a bicubic skip sees to each side
@@ -22,6 +23,9 @@ def reach(network: nn.Module) -> int:
 
     The sum over all convolutions of half the kernel, each in pixels of its own resolution. Normalisation counts for
     nothing, so it must be folded or use running statistics.
+
+    Raises:
+      UserError: a convolution works below the picture's resolution, after a stride or a mean over the picture.
     """
     side, total = 16, Fraction(0)
 
@@ -29,6 +33,9 @@ def reach(network: nn.Module) -> int:
         nonlocal total
         module = context.module
         if isinstance(module, Conv):
+            if args[0].shape[1] < side:
+                name = f"{type(network).__name__}: its {module.name}"
+                raise UserError(f"{name} works below the picture's resolution, which tiles cannot give it")
             total += Fraction(module.kernel // 2 * side, args[0].shape[1] * max(module.factor, 1))
         return call(*args, **kwargs)
 

@@ -67,7 +67,10 @@ class Checkpoints:
         if not has_checkpoint(workdir) and (self.folder.parent / QUARANTINE).is_dir():
             raise self._none_good()
         multihost_utils.sync_global_devices("looked")  # so that none finds what another has already saved
-        self.manager = _open(self.folder, keep) if jax.process_index() == 0 else None
+        self.config, self.described = self.folder.parent / "config.json", False  # whether it was ever seen there
+        self.of: float | None = None  # the pictures of the last validation
+        rank = lambda metrics: metric(metrics, self.of)  # noqa: E731
+        self.manager = _open(self.folder, keep, rank) if jax.process_index() == 0 else None
 
     def save(self, step: int, state: GanState, meta: dict[str, Any], metrics: dict[str, float] | None) -> None:
         """Begins to save; what went wrong with the save before is found here. `meta` and `metrics`: JSON.
@@ -79,6 +82,8 @@ class Checkpoints:
         """
         self.wait()
         self.saving, problem = step, ""
+        self.described = self.described or self.config.exists()
+        self.of = (metrics or {}).get("of", self.of)
         if self.manager:
             try:
                 problem = _begin(self.manager, step, jax.device_get(_tree(state)), meta, metrics)
@@ -159,6 +164,10 @@ class Checkpoints:
         if self.manager:
             remove_unfinished(self.folder)
             self.manager.reload()  # it takes the steps that were to go for gone
+        if _anywhere(self.described and not self.config.exists()):
+            raise UserError(
+                f"{self.folder.parent}: is gone; if it was moved, give the command again with it as --workdir"
+            )
         if self.failures == FAILURES:
             raise UserError(
                 f"{self.folder}: {FAILURES} saves in a row failed, the last at {self.failure}; {self._advice()}"
@@ -194,15 +203,15 @@ class Checkpoints:
         )
 
 
-def _open(folder: Path, keep: int) -> ocp.CheckpointManager:
+def _open(folder: Path, keep: int, rank: Callable[[dict[str, float]], float]) -> ocp.CheckpointManager:
     """For this process alone: in Orbax's own way one whose writing fails leaves the others waiting for minutes."""
     folder.mkdir(parents=True, exist_ok=True)
-    best = BestN(get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False)
+    best = BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)
     here = jax.process_index()
     options = ocp.CheckpointManagerOptions(
         create=False,
         preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
-        best_fn=metric,  # without it the metrics are not written
+        best_fn=rank,  # without it the metrics are not written
         cleanup_tmp_directories=True,
         multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}),
     )
@@ -213,6 +222,7 @@ def _begin(
     manager: ocp.CheckpointManager, step: int, tree: Any, meta: dict[str, Any], metrics: dict[str, float] | None
 ) -> str:
     """Begins to save numpy arrays; returns why not, if there is no room."""
+    Path(manager.directory).mkdir(exist_ok=True)  # somebody may have removed the checkpoints
     needed = OVERHEAD * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + MARGIN
     free = shutil.disk_usage(manager.directory).free
     if free < needed:

@@ -26,16 +26,20 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that SIGTERM or SIGINT puts its number into; a second signal ends the process at once."""
+    """A list that a signal puts its number into; a second signal ends the process at once.
+
+    SIGHUP, a terminal that goes, is one of them unless it is ignored, as under nohup.
+    """
     received: list[int] = []
+    stops = [*STOPS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else [])]
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
         log.warning("signal %d: saving after this step (again: stop at once)", number)
-        for each in STOPS:
+        for each in stops:
             signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, handle) for number in STOPS}
+    before = {number: signal.signal(number, handle) for number in stops}
     try:
         yield received
     finally:
@@ -91,8 +95,11 @@ class Watchdog:
         self.last, self.limit = time.monotonic(), self.seconds
 
     def _watch(self) -> None:
-        while not self.done.wait(min(1.0, self.seconds / 4)):
-            silent = time.monotonic() - self.last
+        tick, before = min(1.0, self.seconds / 4), time.monotonic()
+        while not self.done.wait(tick):
+            now = time.monotonic()
+            self.last += max(0.0, now - before - 2 * tick)  # while this thread did not run either: Ctrl-Z, a paused job
+            before, silent = now, now - self.last
             if silent > self.limit:
                 log.error("no step in %.0f s (config.guard.watchdog=%g): ended, exit code 75", silent, self.seconds)
                 faulthandler.dump_traceback(all_threads=True)

@@ -59,7 +59,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     facts = {"photographs": source.fingerprint, "feature weights": digest(feature_params.get("feature", {}))}
     resumed = has_checkpoint(workdir)
     parallel.agree({"config": start.digest(config), "checkpoints": str(resumed), **facts})
-    validation = Validation(config) if config.validation.every and parallel.is_lead() else None
+    validation = Validation(config, source) if config.validation.every and parallel.is_lead() else None
     if resumed:
         start.refuse_apart(workdir)
         config = start.refuse_changes(config, workdir)
@@ -75,6 +75,8 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         stop = stack.enter_context(guards.stop_signals())
         if parallel.is_lead():
             stack.enter_context(start.lock(workdir, "is training"))
+        if has_checkpoint(workdir) != resumed:  # its config was not compared with this one
+            raise UserError(f"--workdir={workdir}: another process has trained there meanwhile; give the command again")
         watchdog = stack.enter_context(guards.Watchdog(config.guard.watchdog))
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
         stack.enter_context(guards.together())  # before what is above would wait for processes that are gone
@@ -87,6 +89,8 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
                 if error.rollbacks >= config.guard.rollbacks:
                     raise keep_batch(run.config, source, error, workdir) from error
                 rollbacks = error.rollbacks + 1
+                rate = config.guard.factor**rollbacks
+                log.warning("warning: %s: back to the last checkpoint, learning rate times %g from now on", error, rate)
             checkpoints.wait()  # for one that the next line would miss
             states.append(start.initial_state(config, layout, has_checkpoint(workdir)))
 
@@ -105,14 +109,14 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
             if meta["facts"][name] != value:
                 raise UserError(f"--workdir={run.workdir}: the run began with other {name}; use another --workdir")
         rollbacks = max(rollbacks, meta.get("rollbacks", 0))
-    if parallel.is_lead():
-        start.describe(config, state, run.workdir)
-    if config.init_from and not resumed:  # from here on the other run may change
-        run.checkpoints.save(0, state, _meta(run, 0), None)
     first = int(state.g.step)
     if first >= config.steps:
         log.info("%s is complete: step %d of %d", run.workdir, first, config.steps)
         return state
+    if parallel.is_lead():
+        start.describe(config, state, run.workdir)
+    if config.init_from and not resumed:  # from here on the other run may change
+        run.checkpoints.save(0, state, _meta(run, 0), None)
     lowered = start.lowered(config, rollbacks)
     state = layout.enter(with_optimizer(state, lowered))
 
@@ -176,6 +180,7 @@ def _validate(run: Run, upscale: Any, state: GanState, writer: Writer, step: int
         writer.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
         writer.image(step, "validation", picture)
         log.info("step %d validation %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        figures["of"] = run.validation.of
     return parallel.from_lead(figures)
 
 

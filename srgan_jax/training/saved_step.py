@@ -6,6 +6,7 @@ waiting. Orbax finds neither a flipped bit nor a missing array; the digests, sav
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -107,8 +108,13 @@ def read_state(step: Path, digests: dict[str, str] | None, part: Any = None) -> 
     return tree
 
 
-def metric(metrics: dict[str, float]) -> float:
-    """Which decides the best checkpoint, the higher: PSNR-Y, or where it was measured, from image to image, L1."""
+def metric(metrics: dict[str, float], of: float | None = None) -> float:
+    """Which decides the best checkpoint, the higher: PSNR-Y, or where it was measured, from image to image, L1.
+
+    of: the pictures (Validation.of) that the newest was measured on; one of others is not compared with it.
+    """
+    if None not in (of, metrics.get("of")) and metrics["of"] != of:
+        return -math.inf
     return -metrics["l1"] if "l1" in metrics else metrics["psnr_y"]
 
 

@@ -110,7 +110,7 @@ def load_features(config: ConfigDict) -> Any:
 
 
 def refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:
-    """The config, with the pipeline that the run began with where it asks for any."""
+    """The config, with what the run began with: the pipeline where it asks for any, and whose generator."""
     saved = load_config(workdir, "--workdir")
     changed = configs.difference(saved, config)
     if changed:
@@ -118,7 +118,7 @@ def refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:
             f"--workdir={workdir} holds a run with another config: {'; '.join(changed)}; "
             "use another --workdir, or the same values to resume"
         )
-    return with_field(config, "data.pipeline", saved.data.pipeline)
+    return with_field(with_field(config, "data.pipeline", saved.data.pipeline), "init_from", saved.init_from)
 
 
 def with_field(config: ConfigDict, field: str, value: Any) -> ConfigDict:

@@ -3,6 +3,7 @@
 Nothing is moved or written: another process may be training in the run's folder.
 """
 
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,11 +93,14 @@ def load_generator(run: str | Path, *, field: str, which: str | int = "best") ->
         for step in candidates:
             records[step] = read_records(folder / str(step))
         measured = [step for step in records if records[step]["metrics"]]
-        step = max(measured, key=lambda step: metric(records[step]["metrics"]), default=candidates[0])
+        of = records[measured[0]]["metrics"].get("of") if measured else None
+        step = max(measured, key=lambda step: metric(records[step]["metrics"], of), default=candidates[0])
         saved = read_state(folder / str(step), records[step]["digests"], {"g": wanted})["g"]
         if layout(saved) != layout(wanted):
             raise Damaged("its arrays are not those of the generator in config.json")
     except Damaged as error:
+        if step != steps[0]:
+            time.sleep(1)  # the run may be at it
         if step not in saved_steps(folder):  # the run has removed it in the meantime, after saving a later one
             return load_generator(run, field=field, which=which)
         others = [other for other in steps if other != step]
@@ -107,4 +111,7 @@ def load_generator(run: str | Path, *, field: str, which: str | int = "best") ->
     saved = jax.device_put(saved, jax.local_devices()[0])
     params = saved.get("ema_params", saved["params"])
     variables = {"params": params, "batch_stats": saved.get("batch_stats", {})}
-    return Generator(network, variables, config, step, Path(run), Path(run).resolve().name)
+    folder = Path(run).resolve()
+    of_grid = folder.name.startswith("seed") and folder.name[4:].isdecimal()  # ROW/seed0: of every row alike
+    name = f"{folder.parent.name}/{folder.name}" if of_grid else folder.name
+    return Generator(network, variables, config, step, Path(run), name)

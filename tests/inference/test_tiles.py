@@ -1,5 +1,6 @@
 """Pictures in tiles: the same as whole, by every factor and for every kind of picture."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from srgan_jax.inference import tiles
 from srgan_jax.inference.enlarge import FARTHEST, make_enlarger, output_size
 from srgan_jax.inference.tiles import SMALL, padded, spans
 from srgan_jax.models.extent import apply_within, reach
+from srgan_jax.models.layers import Conv
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.models.rrdb import RRDBNet
 from srgan_jax.models.srresnet import SRResNet
@@ -218,6 +220,21 @@ def test_what_cannot_be(trained):
         make_enlarger(network, variables, tile=2 * reach(network))
     with pytest.raises(UserError, match="devices=99"):
         make_enlarger(network, variables, devices=99)
+
+
+def test_a_network_that_works_below_the_pictures_resolution_is_refused():
+    """How far it sees, and what lies beyond a picture for it, is then not known."""
+
+    class Strided(nn.Module):
+        scale: int = 4
+
+        @nn.compact
+        def __call__(self, lr, train=False):
+            x = Conv(8, 3, stride=2)(lr)
+            return Conv(3, 3)(x)
+
+    with pytest.raises(UserError, match="Strided: its Conv_1 works below the picture's resolution"):
+        reach(Strided())
 
 
 def test_a_network_that_sees_far_is_given_a_smaller_halo():

@@ -11,6 +11,7 @@ from srgan_jax import __version__
 from srgan_jax.errors import UserError
 from srgan_jax.training import trained
 from srgan_jax.training.checkpoint import Checkpoints
+from srgan_jax.training.saved_step import metric
 from srgan_jax.training.trained import load_generator
 
 
@@ -50,6 +51,44 @@ def test_what_is_validated_is_saved_and_may_be_the_best(tmp_path):
     assert list(measured) == [3, 6, 8] and best < 8
     assert names(tmp_path / "checkpoints") == [str(best), "8"]
     assert load_generator(str(tmp_path), field="--checkpoint").step == best
+
+
+def test_figures_of_other_pictures_do_not_compete_for_the_best(tmp_path):
+    """As after a run went on with another config.validation.path, on easier pictures at first."""
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        for step, psnr, of in ((1, 30.0, 7.0), (2, 20.0, 8.0), (3, 22.0, 8.0), (4, 21.0, 8.0), (5, 20.5, 8.0)):
+            checkpoints.save(step, made_up_state(step), {}, {"psnr_y": psnr, "of": of})
+    assert names(tmp_path / "checkpoints") == ["3", "5"]
+    assert (
+        metric({"psnr_y": 30.0}, 8.0) == metric({"psnr_y": 30.0, "of": 7.0}) == 30.0
+    )  # of a version that kept no such
+
+
+def test_a_workdir_that_was_moved_ends_the_run_and_lost_checkpoints_do_not(tmp_path, warned):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").touch()
+    with closing(Checkpoints(tmp_path / "run")) as checkpoints:
+        checkpoints.save(1, made_up_state(1), {}, None)
+        checkpoints.wait()
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
+        checkpoints.save(2, made_up_state(2), {}, None)
+        checkpoints.wait()
+        assert names(tmp_path / "run" / "checkpoints") == ["2"] and not warned
+        (tmp_path / "run").rename(tmp_path / "moved")
+        with pytest.raises(UserError, match=f"^{tmp_path}/run: is gone; if it was moved"):
+            checkpoints.save(3, made_up_state(3), {}, None)
+            checkpoints.wait()
+        checkpoints.failures = 0  # as it was raised
+
+
+def test_a_complete_run_stays_what_it_was(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    before = (run / "config.json").read_bytes()
+    train("tiny", run, "steps=3", "init_from=srresnet_small", "checkpoint.every=1", "log.tensorboard=False")
+    assert (run / "config.json").read_bytes() == before
+    train("tiny", run, "steps=5", "init_from=srresnet_small", "checkpoint.every=1", "log.tensorboard=False")
+    config = json.loads((run / "config.json").read_text())
+    assert config["steps"] == 5 and config["init_from"] == ""  # where it did not come from
 
 
 def test_none_good_stops_now_and_at_the_next_start(tmp_path, warned):

@@ -77,6 +77,7 @@ def test_nan_again_and_again_goes_back_with_a_lower_rate(tmp_path, monkeypatch, 
     train("tiny_gan", tmp_path / "run", *fields, "steps=12")
     told = capsys.readouterr().err
     assert "update skipped (3 in a row at step 8)" in told and "from step 4 to 12" in told
+    assert "not finite from update 5 on: back to the last checkpoint, learning rate times 0.25 from now on" in told
     rates = logged(tmp_path / "run", "g/learning_rate")
     assert list(rates) == list(range(1, 13))
     assert all(rates[step] == pytest.approx(rate if step <= 4 else rate / 4) for step in rates)
@@ -120,6 +121,18 @@ def test_the_watchdog_ends_what_stalls_with_all_stacks():
     assert "no step in" in done.stderr and 'File "<string>"' in done.stderr and "_watch" in done.stderr
 
 
+def test_the_watchdog_does_not_count_while_the_process_is_stopped():
+    code = STALL.replace("Watchdog(0.4)", "Watchdog(1)").replace("time.sleep(30)", "sys.stdin.read()")
+    argv = [sys.executable, "-c", "import sys" + code]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        process.stdin.close()
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_of_either_kind_ends_at_once(second):
     code = (
@@ -130,7 +143,7 @@ def test_a_second_signal_of_either_kind_ends_at_once(second):
         "    print('saving', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        for line, number in (("ready\n", signal.SIGTERM), ("saving\n", second)):
+        for line, number in (("ready\n", signal.SIGHUP), ("saving\n", second)):
             assert process.stdout.readline() == line
             process.send_signal(number)
     assert process.returncode == -second
