@@ -133,7 +133,8 @@ def _refuse_changes(row: Row, seed: int, workdir: Path) -> None:
     wanted.seed = seed
     saved = load_config(run, "--workdir")
     changed = configs.difference(saved, wanted)
-    begun = Path(saved.init_from).parent.name if saved.init_from else ""
+    start = Path(saved.init_from)
+    begun = start.parent.name if start.name == f"seed{seed}" else ""  # else from outside the grid
     if begun != row.init_from:
         changed.append(f"init_from: {begun!r} -> {row.init_from!r}")
     if changed:

@@ -26,10 +26,7 @@ TABLE: dict[str, dict[str, tuple[float, float]]] = {
     },
 }
 SCALE = 4
-GENERATOR = {"name": "srresnet", "blocks": 16, "features": 64, "norm": "batch", "skip": "none"} | {
-    "first_kernel": 9,
-    "last_kernel": 9,
-}
+GENERATOR = dict(name="srresnet", blocks=16, features=64, norm="batch", skip="none", first_kernel=9, last_kernel=9)
 TOLERANCE = 0.05  # dB that the control row may be off before data or resize are not the paper's
 
 
