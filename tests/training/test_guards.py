@@ -136,7 +136,8 @@ def test_the_watchdog_does_not_count_while_the_process_is_stopped():
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_of_either_kind_ends_at_once(second):
     code = (
-        "import time; from srgan_jax.training import guards\n"
+        "import signal, time; from srgan_jax.training import guards\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # else ignored, where the tests run under nohup
         "with guards.stop_signals() as stop:\n"
         "    print('ready', flush=True)\n"
         "    while not stop: time.sleep(0.01)\n"
