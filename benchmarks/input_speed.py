@@ -33,6 +33,7 @@ from srgan_jax.data.feed import make_feed
 from srgan_jax.data.images import BrokenImage, image_size, list_images, read_image, write_png
 from srgan_jax.data.sources import SAMPLES, make_source
 from srgan_jax.errors import UserError
+from srgan_jax.fields import check
 from srgan_jax.models.build import build_discriminator, build_generator
 from srgan_jax.training import parallel
 from srgan_jax.training.call import make_call
@@ -160,7 +161,7 @@ def wait_rows(config: ConfigDict, workdir: Path) -> list[list[str]]:
 def with_fields(config: ConfigDict, fields: dict) -> ConfigDict:
     changed = config.copy_and_resolve_references()
     changed.update_from_flattened_dict(fields)
-    configs.check(changed)
+    check(changed)
     return changed
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from srgan_jax import config as configs
 from srgan_jax.__main__ import COMMANDS, main
+from srgan_jax.fields import flatten
 
 ROOT = Path(__file__).parent.parent
 BUILT = {"runs", "demo", "build", "dist"}
 PAGES = [p for p in sorted(ROOT.rglob("*.md")) if not any(x in BUILT or x[0] == "." for x in p.relative_to(ROOT).parts)]
-FIELDS = configs.flatten(configs.load(str(ROOT / "configs" / "base.py"), []))
+FIELDS = flatten(configs.load(str(ROOT / "configs" / "base.py"), []))
 SECTIONS = {name[: dot.start()] for name in FIELDS for dot in re.finditer(r"\.", name)}
 CODE = re.compile(r"^(?: {4}|\t).*|(?<!`)`[^`\n]+(?:\n[^`\n]+)?`", re.MULTILINE)  # a block's line, or a span
 COMMAND = re.compile(r"(?:^|[\s/`])(?:srgan|python -m srgan_jax) ([a-z]\w*):?(?: +([^\n|;#`]*))?", re.MULTILINE)

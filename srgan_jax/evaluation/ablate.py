@@ -13,6 +13,7 @@ from srgan_jax.evaluation.grid import Grid, Row
 from srgan_jax.evaluation.measure import measured
 from srgan_jax.evaluation.processes import Child, children
 from srgan_jax.evaluation.results import RESULTS, Line, read_results, run_folder, seconds_trained, write_results
+from srgan_jax.fields import flatten
 from srgan_jax.training.checkpoint import has_checkpoint
 from srgan_jax.training.start import lock, refuse_workdir
 from srgan_jax.training.trained import load_config
@@ -78,7 +79,7 @@ def newest_step(run: Path) -> int:
 
 def differences(base: ConfigDict, other: ConfigDict) -> list[str]:
     """`field: value there -> value here`, of every field; seed and init_from belong to a run and not to a row."""
-    a, b = configs.flatten(base), configs.flatten(other)
+    a, b = flatten(base), flatten(other)
     return [f"{name}: {a.get(name)!r} -> {b.get(name)!r}" for name in sorted(a | b) if a.get(name) != b.get(name)]
 
 

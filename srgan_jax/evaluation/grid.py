@@ -37,14 +37,14 @@ class Grid(NamedTuple):
 def load_grid(path: Path, overrides: list[str]) -> Grid:
     """The grid of a file; `overrides` (--config.FIELD=VALUE) come after those of each row.
 
-    A row's config file is looked for from the grid file's folder upwards, so that "configs/tiny.py" is the
-    repository's wherever the command is started. Sets are folders, "" for the bundled held-out photographs.
+    A row's config file is looked for from the grid file's folder upwards, then among the shipped ones, so that
+    "configs/tiny.py" is the repository's wherever the command is started. Sets are folders, "" for the bundled
+    held-out photographs.
 
     Raises:
       UserError: no such file, get_grid() fails or returns something else, or a config that cannot work.
     """
-    if not path.is_file():
-        raise UserError(f"--grid={path}: no such file; the shipped ones are in configs/grids/")
+    path = configs.located(path, "--grid")
     try:
         grid = runpy.run_path(str(path))["get_grid"]()
     except Exception as error:  # whatever the file's own code raises
@@ -107,7 +107,7 @@ def _row(name: Any, row: Any, path: Path, overrides: list[str], earlier: dict[st
         raise UserError("overrides must be a list such as ['loss.feature.layer=2.2']")
     if init_from and init_from not in earlier:
         raise UserError(f"init_from={init_from!r}: no earlier row has that name")
-    places = [folder / file for folder in path.resolve().parents]
+    places = [folder / file for folder in (*path.resolve().parents, *configs.HOMES)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise UserError(f"config={file!r}: no such file in the grid's folder or above it")

@@ -14,6 +14,7 @@ from srgan_jax import config as configs
 from srgan_jax.data.feed import make_feed
 from srgan_jax.data.source import Source
 from srgan_jax.errors import UserError
+from srgan_jax.fields import check
 from srgan_jax.files import replacing
 from srgan_jax.models.build import build_features
 from srgan_jax.training import parallel, start
@@ -57,7 +58,7 @@ def replay(workdir: Path) -> dict[str, float]:
       UserError: the folder is no run, or one that did not diverge.
     """
     config = configs.completed(load_config(workdir, "--workdir"))
-    configs.check(config)  # names a field that a run of an older version lacks
+    check(config)  # names a field that a run of an older version lacks
     folder = workdir / FOLDER
     if not (folder / BATCH).is_file() or not has_checkpoint(folder):
         raise UserError(f"--workdir={workdir}: the run did not diverge (no {FOLDER}/{BATCH} in it)")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
+from srgan_jax.fields import check_values, flatten
 from srgan_jax.models.build import build_generator, generator_shapes
 from srgan_jax.models.rrdb import RRDBNet
 from srgan_jax.weights.tensors import Tensors, read_header, read_tensors, write_safetensors
@@ -60,7 +61,7 @@ def read_config(path: Path, field: str) -> tuple[ConfigDict, str]:
 def _check_config(config: ConfigDict, tensors: int) -> None:
     """The file may come from anybody: what its config asks for is looked at before any network is made of it."""
     used = {field: config[field] for field in SECTIONS}
-    configs.check_values(configs.flatten(used))
+    check_values(flatten(used))
     network = build_generator(config)
     for field in ("blocks", "levels"):
         least = 30 if isinstance(network, RRDBNet) else 1  # tensors for each

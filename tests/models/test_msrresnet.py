@@ -7,7 +7,7 @@ import pytest
 from running import logged, train
 
 from configs import base
-from srgan_jax import config as configs
+from srgan_jax.fields import check
 from srgan_jax.models.build import build_generator
 from srgan_jax.models.msrresnet import MSRResNet
 from srgan_jax.training.trained import load_generator
@@ -42,7 +42,7 @@ def test_build_and_check_follow_the_config():
     config = base.get_config()
     config.generator.name = "msrresnet"
     config.generator.blocks = 3
-    configs.check(config)
+    check(config)
     assert build_generator(config) == MSRResNet(blocks=3)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import tiny_gan, tiny_pix2pix
-from srgan_jax import config as configs
+from srgan_jax.fields import check
 from srgan_jax.models.build import build_discriminator, build_generator
 from srgan_jax.training import packed, parallel, steps
 from srgan_jax.training.call import make_call
@@ -99,5 +99,5 @@ def moving(state):
 def made(base, fields):
     config = base.get_config()
     config.update_from_flattened_dict(fields)
-    configs.check(config)
+    check(config)
     return config, create_state(config, build_generator(config), build_discriminator(config))

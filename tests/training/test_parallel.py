@@ -12,8 +12,8 @@ from running import ROOT, command, leaves, logged, run, run_all, spawn, specs, s
 from test_steps import made, some_batch
 
 from configs import tiny, tiny_gan
-from srgan_jax import config as configs
 from srgan_jax.errors import UserError
+from srgan_jax.fields import check
 from srgan_jax.training import parallel, steps
 
 # plain gradient descent: Adam hides a gradient's scale; a seed with which rounding carries no activation over a kink
@@ -276,7 +276,7 @@ def test_statistics_of_replicas_need_a_mode_that_has_them():
     config = tiny.get_config()
     config.parallel.batch_norm = "replica"
     with pytest.raises(UserError, match="config.parallel.batch_norm='replica': jit sees the whole batch"):
-        configs.check(config)
+        check(config)
 
 
 @pytest.mark.parametrize("spec", ["both", "127.0.0.1,2,0", "127.0.0.1:1234,2,2", "127.0.0.1:1234,2,-1"])

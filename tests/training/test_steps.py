@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import tiny, tiny_gan, tiny_pix2pix
-from srgan_jax import config as configs
+from srgan_jax.fields import check
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
 from srgan_jax.models.lpips import LPIPS
 from srgan_jax.training import steps
@@ -21,7 +21,7 @@ from srgan_jax.weights.lpips_file import load_lpips
 def made(config, **fields):
     for name, value in fields.items():
         config.update_from_flattened_dict({name.replace("__", "."): value})
-    configs.check(config)
+    check(config)
     state = create_state(config, build_generator(config), build_discriminator(config))
     return config, state, steps.make_update(config, build_features(config))
 
