@@ -104,8 +104,7 @@ def get_config() -> ConfigDict:
     c.optimizer.boundaries = ()  # step: at these updates; linear: falls from the one given on (none: from 0)
     c.optimizer.factor = 0.1
     c.optimizer.warmup = 0  # updates over which the rate rises linearly from 0
-    c.ema = 0.0  # decay of the generator's averaged parameters, used for validation and results (0 = off); BatchNorm's
-    # statistics stay those of the parameters in training, which with generator.norm batch may cost some tenths of a dB
+    c.ema = 0.0  # decay of the generator's averaged parameters, used for validation and results (0 = off)
 
     c.parallel = ConfigDict()  # over all devices of all processes; batch_size is divided by their number
     c.parallel.mode = "jit"  # jit | pmap | shard_map: the same update, spread in another way

@@ -14,7 +14,7 @@ LEVELS = (
     ("__init__", "errors", "files", "memory"),
     ("ops",),
     ("models", "losses", "metrics"),
-    ("provenance", "config", "data", "weights"),
+    ("provenance", "config", "fields", "data", "weights"),
     ("inference",),
     ("training",),
     ("library",),

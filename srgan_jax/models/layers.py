@@ -16,6 +16,7 @@ from srgan_jax.ops.conv import convolve, shuffled_conv, transposed
 NORMS = ("batch", "instance", "none")
 INFERENCE_NORMS = ("running", "batch")
 PRELUS = ("shared", "channel")
+MOVES = 0.1  # that running statistics go at each step from what they are to the batch's (torch calls it momentum)
 
 Initializer = Callable[..., Any]
 Layer = Callable[[jax.Array], jax.Array]
@@ -88,8 +89,7 @@ def normalization(
 ) -> Layer:
     """BatchNorm for norm="batch", InstanceNorm for "instance", the identity for "none"; ValueError otherwise.
 
-    Statistics and parameters are float32 whatever `dtype` is. Momentum 0.9 keeps 9/10 of the running
-    statistics at each step (torch calls that 0.1). `axis_name` is for pmap and shard_map only: under
+    Statistics and parameters are float32 whatever `dtype` is. `axis_name` is for pmap and shard_map only: under
     jit over a mesh the batch axis is already the global one.
     """
     check_choice("norm", norm, NORMS)
@@ -124,8 +124,8 @@ class BatchNorm(nn.Module):
                 moments = jax.lax.pmean(moments, self.axis_name)
             mean, var = moments[0], jnp.maximum(moments[1] - moments[0] ** 2, 0)  # rounding may take it below 0
             if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                running_mean.value += 0.1 * (mean - running_mean.value)
-                running_var.value += 0.1 * (var - running_var.value)
+                running_mean.value += MOVES * (mean - running_mean.value)
+                running_var.value += MOVES * (var - running_var.value)
         return scale_shift(x, scale * jax.lax.rsqrt(var + self.epsilon), bias, mean).astype(self.dtype)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from srgan_jax.training.call import SKIPPED, STOP, make_call
 from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
 from srgan_jax.training.replay import keep_batch
 from srgan_jax.training.state import GanState, with_optimizer
+from srgan_jax.training.statistics import make_statistics
 from srgan_jax.training.steps import make_update
 from srgan_jax.training.validate import Validation
 from srgan_jax.training.writers import Progress, Writer
@@ -41,6 +42,7 @@ class Run:
     facts: dict[str, str]
     feature_params: Any
     validation: Validation | None
+    statistics: Callable[[GanState], GanState]
     checkpoints: Checkpoints
     watchdog: guards.Watchdog
     stop: list[int]
@@ -80,7 +82,10 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         watchdog = stack.enter_context(guards.Watchdog(config.guard.watchdog))
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
         stack.enter_context(guards.together())  # before what is above would wait for processes that are gone
-        run = Run(config, workdir, layout, feed, facts, feature_params, validation, checkpoints, watchdog, stop)
+        statistics = make_statistics(config, source, layout)
+        run = Run(
+            config, workdir, layout, feed, facts, feature_params, validation, statistics, checkpoints, watchdog, stop
+        )
         rollbacks = 0
         while True:
             try:
@@ -162,7 +167,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
             stopping, unread = read(*unread) or stopping, None
             run.watchdog.begin()
             with progress.paused():
-                whole = layout.leave(state)
+                whole = run.statistics(layout.leave(state))
                 measured = _validate(run, upscale, whole, writer, step) if validate else None
                 if not skips.row or last or stopping:  # one that begins to diverge is no place to go back to
                     run.checkpoints.save(step, whole, _meta(run, rollbacks), measured)

@@ -123,7 +123,7 @@ def make_update(config: ConfigDict, features: Mapping[str, nn.Module], axis_name
             return jax.vjp(lambda params: provide(params, crops, stats), g.params, has_aux=True)
 
         for i in range(len(batch["hr"])):  # before the last, G only provides
-            parts = _crops(config, batch, i, key)
+            parts = make_crops(config, batch, i, key)
             # In one part the generator's one forward serves both: D learns from it, G's gradient goes back through it.
             first, last = jax.tree.map(lambda x: x[0], parts), i == len(batch["hr"]) - 1
             made = generate(first, g.batch_stats) if single and last else None
@@ -192,7 +192,7 @@ def make_update(config: ConfigDict, features: Mapping[str, nn.Module], axis_name
     return update
 
 
-def _crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> Crops:
+def make_crops(config: ConfigDict, batch: dict[str, Array], i: int, key: Array) -> Crops:
     """The i-th set of crops in [accumulate, b / accumulate, ...].
 
     A part takes every accumulate-th crop: the same ones on any number of devices, and as many of each device's own.

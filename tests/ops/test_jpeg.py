@@ -14,7 +14,7 @@ from srgan_jax.data.prepare import compress, split
 from srgan_jax.data.sources import SAMPLES
 from srgan_jax.ops.bicubic import imresize
 from srgan_jax.ops.jpeg import jpeg
-from srgan_jax.training.steps import _crops
+from srgan_jax.training.steps import make_crops
 
 PHOTOGRAPH = read_image(SAMPLES / "validation" / "coffee.avif")[100:196, 200:328]
 ours, drawn = jax.jit(jpeg), jax.jit(compress, static_argnums=1)
@@ -71,7 +71,7 @@ def test_the_update_and_validation_see_it():
     seen = {}
     for quality in ((), (20, 20)):
         config.data.jpeg = quality
-        seen[quality] = jax.jit(lambda batch: _crops(config, batch, 0, jax.random.key(0)))(batch)  # noqa: B023
+        seen[quality] = jax.jit(lambda batch: make_crops(config, batch, 0, jax.random.key(0)))(batch)  # noqa: B023
     plain, saved = seen.values()
     np.testing.assert_array_equal(plain.hr, saved.hr)
     assert mean_distance(plain.lr * 255, saved.lr * 255) > 2

@@ -19,7 +19,7 @@ from srgan_jax.training import parallel, steps
 # plain gradient descent: Adam hides a gradient's scale; a seed with which rounding carries no activation over a kink
 SGD = (
     *("steps=5", "checkpoint.every=5", "validation.every=0", "log.every=1", "log.tensorboard=False", "batch_size=8"),
-    *("optimizer.name=sgd", "optimizer.learning_rate=0.02", "seed=2"),
+    *("optimizer.name=sgd", "optimizer.learning_rate=0.02", "seed=2", "ema=0.9"),
 )
 NORMS, TERMS = ("g/grad_norm", "d/grad_norm"), ("g/adversarial_grad_norm", "g/pixel_grad_norm")
 

@@ -37,7 +37,7 @@ forward = jax.jit(steps.forward)  # one program: op by op there would be dozens
 
 def crops_of(config, batch, key):
     """Those that the update sees."""
-    crops = jax.jit(lambda batch, key: steps._crops(config, batch, 0, key))(batch, key)
+    crops = jax.jit(lambda batch, key: steps.make_crops(config, batch, 0, key))(batch, key)
     return jax.tree.map(lambda x: x[0], crops)
 
 

@@ -22,7 +22,7 @@ def configured(**fields):
 
 def all_crops(config, batch):
     """Those of each of D's updates."""
-    cut = jax.jit(lambda batch, key: [steps._crops(config, batch, i, key) for i in range(len(batch["hr"]))])
+    cut = jax.jit(lambda batch, key: [steps.make_crops(config, batch, i, key) for i in range(len(batch["hr"]))])
     return [jax.tree.map(lambda x: x[0], crops) for crops in cut(batch, jax.random.key(0))]
 
 
