@@ -88,10 +88,11 @@ def _if_room(name: str, step: int) -> Iterator[None]:
 
 
 class Progress:
-    """Averages figures between log lines and measures speed, with validation and saving taken out."""
+    """Averages figures between log lines and measures speed; validation and saving count for the time left alone."""
 
     def __init__(self, writer: Writer, config: ConfigDict, step: int) -> None:
         self.writer, self.config = writer, config
+        self.from_step, self.all_away = step, 0.0
         self.step, self.sums = step, {}  # type: tuple[int, dict[str, float]]
         self.count, self.skipped = 0, 0
         self.began, self.waited, self.away = time.monotonic(), 0.0, 0.0
@@ -135,7 +136,9 @@ class Progress:
             "data_wait_percent": waited,
         }
         self.writer.scalars(step, values | speed | {"skipped": self.skipped})
-        left = timedelta(seconds=round((self.config.steps - step) / rate))
+        self.all_away += self.away
+        each = 1 / rate + self.all_away / (step - self.from_step)
+        left = timedelta(seconds=round((self.config.steps - step) * each))
         shown = {name: value for name, value in values.items() if not name.endswith(GRADIENT)}
         losses = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         log.info(

@@ -4,11 +4,13 @@ import json
 import logging
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from configs import tiny_gan
+from srgan_jax.training import writers
 from srgan_jax.training.writers import PATIENCE, Progress, Writer, shares
 
 
@@ -31,6 +33,7 @@ def test_lines_that_a_crash_left_damaged_are_taken_out(tmp_path):
 def test_the_board_does_not_import_torch_and_others_can(tmp_path):
     script = f"""
 import sys
+from datetime import timedelta
 from pathlib import Path
 from srgan_jax.training.board import Board
 Board(Path({str(tmp_path)!r}), 0).close()
@@ -77,3 +80,21 @@ def test_shares_are_said_once_at_the_start(progress, caplog):
         for step in (100, 200):
             progress.add(step, {"g/loss": 1.0, "g/pixel_grad_norm": 2.0}, np.zeros(100, int))
     assert [record.getMessage().count("pixel 100.0 %") for record in caplog.records] == [1]
+
+
+def test_the_time_left_counts_validations(progress, caplog, monkeypatch):
+    """1 s an update, and 300 s of validating in every 500 of them."""
+    clock = [0.0]
+    monkeypatch.setattr(writers.time, "monotonic", lambda: clock[0])
+    progress.config.steps, progress.began = 10_000, 0.0
+    with caplog.at_level(logging.INFO):
+        for step in range(100, 2001, 100):
+            clock[0] += 100
+            progress.add(step, {"g/loss": np.float32(1)}, np.zeros(100, int))
+            if step % 500 == 0:
+                with progress.paused():
+                    clock[0] += 300
+    lines = [record.getMessage() for record in caplog.records if " ETA " in record.getMessage()]
+    assert all("  1 step/s  " in line for line in lines)
+    left = [line.split("ETA ")[1].split("  ")[0] for line in lines]
+    assert left == [str(timedelta(seconds=s)) for s in (9500, 9000 * 1.3, 8500 * 1.4, 8000 * 1.45)]
