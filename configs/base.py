@@ -90,7 +90,7 @@ def get_config() -> ConfigDict:
     c.loss.adversarial = ConfigDict()
     c.loss.adversarial.kind = "nonsaturating"  # nonsaturating | minimax | lsgan | hinge | relativistic | wgan-gp
     c.loss.adversarial.weight = 0.0
-    c.loss.adversarial.gradient_penalty = 10.0  # wgan-gp only
+    c.loss.adversarial.gradient_penalty = 10.0  # wgan-gp only; its paper: b1 0, b2 0.9, 5 D updates
     c.loss.tv = ConfigDict()
     c.loss.tv.weight = 0.0
 

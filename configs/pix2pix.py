@@ -1,4 +1,4 @@
-"""pix2pix (Isola et al. 2017), the paper's U-Net and 70x70 PatchGAN at 256x256: edges to photographs as it stands.
+"""pix2pix (Isola et al. 2017), the paper's U-Net and 70x70 PatchGAN at 256x256; as it stands, edges to photographs.
 
     python -m srgan_jax train --config=configs/pix2pix.py --workdir=runs/edges
 
@@ -8,8 +8,11 @@ runs on the bundled photographs. Pictures A|B, as the published data sets have t
         --config.data.path=facades/train --config.data.input=pair --config.data.direction=BtoA \
         --config.data.resize=256 --config.validation.every=0
 
-The paper trains 200 epochs at batch 1, the rate constant for 100: 80,000 updates on the 400 pictures of facades. The
-network wants an accelerator; no figure of this config has been measured yet.
+200 epochs at batch 1: 80,000 updates on the 400 pictures of facades. The rate falls to 0 over the second half, as in
+pytorch-CycleGAN-and-pix2pix; the paper's own code keeps it constant. For another number of steps set both:
+--config.steps=N --config.optimizer.boundaries="(N // 2,)", with numbers. The network wants an accelerator; no figure of
+this config has been measured yet. Translate and evaluate with --which latest: the best by L1 is an earlier one, from
+before the adversarial loss has had its effect.
 """
 
 from ml_collections import ConfigDict
@@ -28,6 +31,7 @@ def get_config() -> ConfigDict:
     c.data.jitter = 286
     c.data.turn = False
     c.generator.name = "unet"
+    c.generator.blocks = 9  # of a resnet
     c.generator.dropout = 0.5
     c.generator.inference_norm = "batch"
     c.discriminator.name = "patchgan"

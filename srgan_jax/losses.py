@@ -60,7 +60,7 @@ def feature_loss(
 def total_variation(sr: Images) -> Scalar:
     """Sum over an image of |dx| + |dy|, all channels, then the mean over the batch.
 
-    A sum and not a mean, since the paper's weight for it, 2e-8, is meaningless for a mean (section 2.2.1).
+    The paper (section 3.4) gives its weight, 2e-8, and not whether it is a sum or a mean; either is tiny there.
     """
     sr = _float32(sr)
     dy = jnp.abs(sr[:, 1:] - sr[:, :-1])
@@ -99,10 +99,10 @@ def generator_adversarial(
 ) -> Scalar:
     """What the generator minimises, from D's logits of any shape.
 
-    nonsaturating: -log D(sr), eq. 6. minimax: log(1 - D(sr)) (Goodfellow et al. 2014, eq. 1), whose
-    gradient vanishes while D is winning. lsgan: (D - 1)**2 / 2 (Mao et al. 2017, eq. 9). hinge, wgan-gp:
-    -D (Lim & Ye 2017; Gulrajani et al. 2017). relativistic: the average form of Jolicoeur-Martineau 2018,
-    the only one to need `real_logits`; axis_name as in discriminator_adversarial. Raises ValueError for another kind or
+    nonsaturating: -log D(sr), eq. 6, as a mean over the batch and not its sum. minimax: log(1 - D(sr)) (Goodfellow et
+    al. 2014, eq. 1), whose gradient vanishes while D is winning. lsgan: (D - 1)**2 / 2 (Mao et al. 2017, eq. 9). hinge,
+    wgan-gp: -D (Lim & Ye 2017; Gulrajani et al. 2017). relativistic: the average form of Jolicoeur-Martineau 2018, the
+    only one to need `real_logits`; axis_name as in discriminator_adversarial. Raises ValueError for another kind or
     missing `real_logits`.
     """
     fake = _float32(fake_logits)

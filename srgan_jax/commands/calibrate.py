@@ -1,6 +1,6 @@
 """srgan calibrate --config=FILE --reference=VGG19_CAFFE [--config.FIELD=VALUE ...]: proposes loss.feature.weight.
 
-The weight under which content and adversarial gradient are in the ratio that the paper's setting has, with its Caffe
+The weight under which content and adversarial gradient are in the ratio that the paper's numbers have with Caffe's
 weights.
 """
 

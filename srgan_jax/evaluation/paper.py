@@ -46,12 +46,13 @@ def row(method: dict[str, Any]) -> str | None:
         return None
     generator, loss = config["generator"], config["loss"]
     feature, pixel, adversarial = loss["feature"], loss["pixel"], loss["adversarial"]
-    players = adversarial["kind"], config["discriminator"]["name"]
+    d = config["discriminator"]
+    players = adversarial["kind"], d["name"], d.get("conditional", False), adversarial["weight"]
     if (
         any(generator.get(field, value) != value for field, value in GENERATOR.items())  # older results lack some
         or config.get("data", {}).get("jpeg")
         or loss.get("lpips", {}).get("weight")
-        or (adversarial["weight"] and players != ("nonsaturating", "srgan"))
+        or (adversarial["weight"] and players != ("nonsaturating", "srgan", False, 1e-3))
     ):
         return None
     if pixel["weight"] and not feature["weight"] and pixel["kind"] == "mse":

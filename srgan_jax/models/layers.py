@@ -61,10 +61,14 @@ class Conv(nn.Module):
 
 
 class ConvTransposed(nn.Module):
-    """Twice as high and wide: ops.conv.transposed, and a bias; its kernel is that of the convolution it turns round."""
+    """Twice as high and wide: ops.conv.transposed, and a bias; its kernel is that of the convolution it turns round.
+
+    cancelled: as in Conv.
+    """
 
     features: int
     kernel: int
+    cancelled: bool = False
     dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = DEFAULT_INIT
 
@@ -73,6 +77,7 @@ class ConvTransposed(nn.Module):
         shape = (self.kernel, self.kernel, self.features, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = jnp.asarray(self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32))
+        bias = jax.lax.stop_gradient(bias) if self.cancelled else bias
         y = transposed(jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype), 2)
         return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
 

@@ -84,18 +84,21 @@ class UNet(Translator):
     ) -> Float[Array, "b h w 3"]:
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
         widths = [self.features * min(2**level, 8) for level in range(self.levels)]
+        down = partial(Conv, kernel=4, stride=2, dtype=self.dtype, kernel_init=INIT)
+        up = partial(ConvTransposed, kernel=4, dtype=self.dtype, kernel_init=INIT)
+        cancels = train and self.norm != "none"
         x, beside = self.signed(x), []
         for level, width in enumerate(widths):
             x = nn.leaky_relu(x, 0.2) if level else x
-            x = Conv(width, 4, stride=2, dtype=self.dtype, kernel_init=INIT, name=f"conv_down_{level}")(x)
-            if 0 < level < self.levels - 1:
+            normalized = 0 < level < self.levels - 1
+            x = down(width, cancelled=cancels and normalized, name=f"conv_down_{level}")(x)
+            if normalized:
                 x = self.normalized(f"norm_down_{level}", train)(x)
             beside.append(x)
         for level in reversed(range(self.levels)):
             x = x if level == self.levels - 1 else jnp.concatenate([beside[level], x], axis=-1)
             width = widths[level - 1] if level else 3
-            up = ConvTransposed(width, 4, dtype=self.dtype, kernel_init=INIT, name=f"conv_up_{level}")
-            x = up(nn.relu(x))
+            x = up(width, cancelled=cancels and level > 0, name=f"conv_up_{level}")(nn.relu(x))
             if level:
                 x = self.normalized(f"norm_up_{level}", train)(x)
             if level and level > self.levels - 4:
@@ -115,7 +118,9 @@ class ResNet(Translator):
         self, x: Float[Array, "b h w 3"], train: bool, noise: UInt32[Array, " b"] | None = None
     ) -> Float[Array, "b h w 3"]:
         """As UNet."""
-        conv = partial(Conv, dtype=self.dtype, kernel_init=INIT)
+        cancels = train and self.norm != "none"
+        conv = partial(Conv, cancelled=cancels, dtype=self.dtype, kernel_init=INIT)
+        up = partial(ConvTransposed, cancelled=cancels, dtype=self.dtype, kernel_init=INIT)
 
         def act(name: str, x: jax.Array) -> jax.Array:
             return nn.relu(self.normalized(name, train)(x))
@@ -131,7 +136,6 @@ class ResNet(Translator):
             x = x + self.normalized(f"block_{i}_norm_1", train)(y)
         for i in range(2):
             width //= 2
-            up = ConvTransposed(width, 3, dtype=self.dtype, kernel_init=INIT, name=f"conv_up_{i}")
-            x = act(f"norm_up_{i}", up(x))
-        x = conv(3, 7, reflect=True, name="conv_last")(x)
+            x = act(f"norm_up_{i}", up(width, 3, name=f"conv_up_{i}")(x))
+        x = conv(3, 7, reflect=True, cancelled=False, name="conv_last")(x)
         return jnp.tanh(x.astype(jnp.float32))

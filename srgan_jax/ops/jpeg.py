@@ -1,7 +1,7 @@
 """What a picture loses by being saved as JPEG, in-graph: baseline, colour at half the size (4:2:0), as libjpeg does it.
 
 Tables and the rule for their quality are those of ITU-T T.81, annex K, and of libjpeg; its transform is of whole
-numbers, and this one is not, so that here and there a wave is rounded the other way.
+numbers, and this one is not, so that waves are now and then rounded the other way.
 """
 
 import jax

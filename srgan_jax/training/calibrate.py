@@ -1,9 +1,10 @@
-"""The weight of the content loss for feature weights that the paper did not have.
+"""The weight of the content loss for feature weights other than Caffe's.
 
-The paper's setting (phi of VGG19 with Caffe weights, features times 1/12.75, 1e-3 of the adversarial loss) means a
-certain ratio of content to adversarial gradient. Other weights give features of another size: the weight sought is the
-one under which that ratio is the same, on the same pictures and with the same discriminator, untrained. Where the
-adversarial loss is the paper's too, D cancels out: whatever it is, the content gradient must be the paper's.
+The paper's numbers with Caffe's VGG19 (features times 1/12.75, 1e-3 of the adversarial loss) mean a certain ratio of
+content to adversarial gradient; the paper itself does not say whose weights it took, nor the range of their input.
+Other weights give features of another size: the weight sought is the one under which that ratio is the same, on the
+same pictures and with the same discriminator, untrained. Where the adversarial loss is the paper's too, D cancels out:
+whatever it is, the content gradient must be the paper's.
 """
 
 from pathlib import Path

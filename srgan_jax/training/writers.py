@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 WINNING = 0.99  # D's accuracy beyond which G learns little from it ...
 PATIENCE = 1000  # ... if it stays there for so many updates
+FAINT = 0.1  # percent of the gradient below which an adversarial loss is next to none
 
 
 class Writer:
@@ -120,7 +121,12 @@ class Progress:
         for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value) * whole
         if whole and self.first:
-            log.info("%s", shares(metrics))
+            parts = shares(metrics)
+            said = ", ".join(f"{name} {part:.1f} %" for name, part in parts.items())
+            log.info("gradient at the generator's output, by term: %s", said)
+            if parts.get("adversarial", FAINT) < FAINT:
+                weak = "warning: adversarial is %.2g %% of the gradient, so that D changes next to nothing: %s"
+                log.warning(weak, parts["adversarial"], "raise loss.adversarial.weight or lower the others")
             self.first = False
         if whole and "d/accuracy" in metrics:
             self._watch(step, float(metrics["d/accuracy"]))
@@ -167,9 +173,8 @@ class Progress:
         self.watched.clear()
 
 
-def shares(metrics: dict[str, Any]) -> str:
+def shares(metrics: dict[str, Any]) -> dict[str, float]:
     """What each term of the generator's loss contributes to the gradient at its output, in percent of the norms."""
     norms = {name[2 : -len(GRADIENT)]: float(v) for name, v in metrics.items() if name.endswith(GRADIENT)}
     whole = sum(norms.values()) or 1.0
-    parts = ", ".join(f"{name} {100 * norm / whole:.1f} %" for name, norm in norms.items())
-    return f"gradient at the generator's output, by term: {parts}"
+    return {name: 100 * norm / whole for name, norm in norms.items()}

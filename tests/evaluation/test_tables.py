@@ -248,6 +248,8 @@ def test_the_papers_figures_and_the_difference():
         ("srgan_vgg22", {"loss.lpips.weight": 1.0}, None),
         ("srgan_mse", {"loss.adversarial.kind": "relativistic"}, None),
         ("srgan_mse", {"discriminator.name": "patchgan"}, None),
+        ("srgan_mse", {"discriminator.conditional": True}, None),
+        ("srgan_vgg22", {"loss.adversarial.weight": 1e-2}, None),
         ("srresnet_mse", {"generator.norm": "none", "generator.skip": "bicubic"}, None),
         ("srresnet_mse", {"generator.first_kernel": 3}, None),
         ("srresnet_mse", {"data.jpeg": (30, 90)}, None),

@@ -72,7 +72,7 @@ def test_a_discriminator_that_keeps_winning_is_told_of(progress, caplog, accurac
 
 def test_shares_are_of_the_weighted_gradients():
     metrics = {"g/pixel_grad_norm": 3.0, "g/adversarial_grad_norm": 1.0, "g/grad_norm": 9.0, "d/grad_norm": 9.0}
-    assert shares(metrics).endswith("by term: pixel 75.0 %, adversarial 25.0 %")
+    assert shares(metrics) == {"pixel": 75.0, "adversarial": 25.0}
 
 
 def test_shares_are_said_once_at_the_start(progress, caplog):
@@ -80,6 +80,15 @@ def test_shares_are_said_once_at_the_start(progress, caplog):
         for step in (100, 200):
             progress.add(step, {"g/loss": 1.0, "g/pixel_grad_norm": 2.0}, np.zeros(100, int))
     assert [record.getMessage().count("pixel 100.0 %") for record in caplog.records] == [1]
+
+
+@pytest.mark.parametrize(("norm", "warned"), [(0.9, ["adversarial is 0.09 % of the gradient"]), (1.1, [])])
+def test_an_adversarial_loss_of_no_account_is_told_of(progress, caplog, norm, warned):
+    figures = {"g/loss": 1.0, "g/feature_grad_norm": 999.0, "g/adversarial_grad_norm": norm}
+    with caplog.at_level(logging.WARNING, "srgan_jax"):
+        for step in (100, 200):
+            progress.add(step, figures, np.zeros(100, int))
+    assert [record.getMessage().split(",")[0].removeprefix("warning: ") for record in caplog.records] == warned
 
 
 def test_the_time_left_counts_validations(progress, caplog, monkeypatch):
