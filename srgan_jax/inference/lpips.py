@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from srgan_jax.errors import UserError
+from srgan_jax.inference.programs import bounded
 from srgan_jax.models.lpips import LPIPS, SMALLEST
 from srgan_jax.weights.lpips_file import load_lpips
 
@@ -51,6 +52,7 @@ def make_lpips(path: Path, field: str) -> Lpips:
     network, smallest = LPIPS(weights.network), SMALLEST[weights.network]
     params = jax.device_put(weights.params)
 
+    @bounded
     @jax.jit
     def apply(params: Any, sr: jax.Array, hr: jax.Array) -> jax.Array:
         pictures = (image[None].astype(jnp.float32) / 127.5 - 1 for image in (sr, hr))

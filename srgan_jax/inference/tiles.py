@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from srgan_jax.data.device_pipeline import free_memory
+from srgan_jax.inference.programs import bounded
 from srgan_jax.models.extent import SKIP, apply_within
 from srgan_jax.ops.conv import compiler_options
 
@@ -19,7 +20,10 @@ SMALL = 128  # a picture that fits into a square of this side is taken whole, wh
 HALOS = 24  # of these a tile is at most wide: beyond that the halos cost less than a fifth of the work
 SHARE = 4  # of the free memory, a quarter may go to tiles
 
+STEP = 64  # that tiles differ by, so that free memory, which is never twice the same, asks for few programs
+
 Enlarge = Any  # jitted: see make_enlarge
+_bytes: dict[tuple[Any, int, Any], float] = {}  # for each pixel of a picture, by what enlarges it and how
 
 
 class Span(NamedTuple):
@@ -48,13 +52,14 @@ def spans(length: int, tile: int, halo: int) -> list[Span]:
 
 
 def padded(length: int, tile: int) -> int:
-    """What one tile over `length` is made: at most a quarter or 15 more, so that sizes share programs.
+    """What one tile over `length` is made: at most a quarter or 17 more, so that sizes share programs.
 
     Not by less than a skip sees: it would take what mirrors the picture for the picture, and mirror that.
     """
     step = max(16, 1 << max((length - 1).bit_length() - 3, 0))
-    more = -(-length // step) * step
-    return more if length + SKIP <= more <= tile else min(length, tile)
+    if length % step == 0 or length + SKIP > tile:
+        return min(length, tile)
+    return min(-(-(length + SKIP) // step) * step, tile)
 
 
 @cache
@@ -96,7 +101,7 @@ def make_enlarge(network: nn.Module) -> Enlarge:
             sr = jnp.concatenate([sr, alpha], axis=-1)
         return (jnp.floor(sr * top + 0.5) if levels else sr).astype(tiles.dtype)
 
-    return enlarge
+    return bounded(enlarge)
 
 
 def auto_tile(
@@ -108,12 +113,14 @@ def auto_tile(
     """
     if max(size) <= SMALL:
         return SMALL
-    shapes = jax.ShapeDtypeStruct((1, SMALL, SMALL, row.shape[-1]), row.dtype), jax.ShapeDtypeStruct((1, 2), np.int32)
-    needs = enlarge.lower(variables, *shapes).compile().memory_analysis()
-    bytes_each = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / SMALL**2
+    kind = enlarge, row.shape[-1], row.dtype
+    if kind not in _bytes:
+        tiles = jax.ShapeDtypeStruct((1, SMALL, SMALL, row.shape[-1]), row.dtype)
+        needs = enlarge.lower(variables, tiles, jax.ShapeDtypeStruct((1, 2), np.int32)).compile().memory_analysis()
+        _bytes[kind] = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / SMALL**2
     free = free_memory() or host_memory() / devices
-    held = math.isqrt(int(free / SHARE / batch / bytes_each))
-    return max(min(HALOS * halo, held), 2 * halo + 32, SMALL)
+    held = math.isqrt(int(free / SHARE / batch / _bytes[kind]))
+    return max(min(HALOS * halo, held // STEP * STEP), 2 * halo + 32, SMALL)
 
 
 def host_memory(group: Path = Path("/sys/fs/cgroup")) -> int:

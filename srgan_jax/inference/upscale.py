@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt
 
 from srgan_jax.inference.fold import fold
+from srgan_jax.inference.programs import bounded
 from srgan_jax.models.build import multiple
 from srgan_jax.ops.color import signed_to_levels
 from srgan_jax.ops.conv import compiler_options
@@ -47,4 +48,4 @@ def make_program(generator: nn.Module, noise: int | None = None) -> Any:
         assert isinstance(sr, jax.Array)
         return signed_to_levels(sr[0], lr.dtype)
 
-    return apply
+    return bounded(apply)

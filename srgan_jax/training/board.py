@@ -30,7 +30,9 @@ class Board:
         self.event, self.whole = event_pb2.Event, summary_pb2.Summary
         self.summary, self.checksum = summary, record_writer.masked_crc32c
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = FileIO(folder / f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}", "a")
+        earlier = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.[0-9]*.*")]
+        stamp = max([int(time.time()), *(1 + at for at in earlier)])  # read in this order, whatever the clocks say
+        self.file = FileIO(folder / f"events.out.tfevents.{stamp:010}.{socket.gethostname()}", "a")
         self._add(file_version="brain.Event:2")
         self._add(step=step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 

@@ -19,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from srgan_jax.errors import UserError
 from srgan_jax.training import parallel
 from srgan_jax.training.saved_step import (
+    OLD,
     QUARANTINE,
     Damaged,
     first_line,
@@ -28,6 +29,7 @@ from srgan_jax.training.saved_step import (
     put_away,
     read_records,
     read_state,
+    remove_old,
     remove_unfinished,
     saved_steps,
 )
@@ -135,6 +137,7 @@ class Checkpoints:
         finally:
             if self.manager:
                 self.manager.close()
+                remove_old(self.folder)
                 remove_unfinished(self.folder)  # of a failed save, whose writers have come to an end only now
         if self.failures and not failing:
             raise UserError(f"{self.folder}: the last save failed ({self.failure}); {self._advice()}")
@@ -151,6 +154,7 @@ class Checkpoints:
         try:
             if self.manager:
                 self.manager.wait_until_finished()
+                remove_old(self.folder)
         except Exception as error:
             problem = problem or first_line(error)
         if _anywhere(bool(problem)):
@@ -206,6 +210,7 @@ class Checkpoints:
 def _open(folder: Path, keep: int, rank: Callable[[dict[str, float]], float]) -> ocp.CheckpointManager:
     """For this process alone: in Orbax's own way one whose writing fails leaves the others waiting for minutes."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_old(folder)  # which a killed run had not come to
     best = BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)
     here = jax.process_index()
     options = ocp.CheckpointManagerOptions(
@@ -213,6 +218,7 @@ def _open(folder: Path, keep: int, rank: Callable[[dict[str, float]], float]) ->
         preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
         best_fn=rank,  # without it the metrics are not written
         cleanup_tmp_directories=True,
+        todelete_subdir=OLD,
         multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}),
     )
     return ocp.CheckpointManager(folder, options=options, item_names=("state", "meta", "digests"))

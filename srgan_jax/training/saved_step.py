@@ -22,6 +22,7 @@ from srgan_jax.provenance import digest_leaves
 
 RECORDS = {"meta": "metadata", "metrics": "metrics", "digests": "metadata"}  # JSON items: the file Orbax writes
 QUARANTINE = "quarantine"  # beside the folder of checkpoints
+OLD = "old"  # in it: steps that are being removed, for half of one would look like a damaged one
 
 
 class Damaged(Exception):
@@ -131,6 +132,10 @@ def put_away(step: Path) -> Path:
     taken = [path.name for path in folder.iterdir()]
     names = [step.name, *(f"{step.name}-{n}" for n in range(1, len(taken) + 2))]
     return step.rename(folder / next(name for name in names if name not in taken))
+
+
+def remove_old(folder: Path) -> None:
+    shutil.rmtree(folder / OLD, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -9,7 +9,7 @@ from running import bits, made_up_state, names, train
 
 from srgan_jax import __version__
 from srgan_jax.errors import UserError
-from srgan_jax.training import trained
+from srgan_jax.training import checkpoint, trained
 from srgan_jax.training.checkpoint import Checkpoints
 from srgan_jax.training.saved_step import metric
 from srgan_jax.training.trained import load_generator
@@ -154,3 +154,22 @@ def test_a_checkpoint_says_what_made_it_and_a_damaged_one_is_not_used_for_result
     with pytest.raises(UserError, match=r"checkpoints/4: damaged \(state: .*; move it away, .* to use step 2"):
         load_generator(run, field="--checkpoint", which="latest")
     assert names(run / "checkpoints") == ["2", "4"]
+
+
+def test_half_of_a_step_that_was_being_removed_is_no_damage(tmp_path, monkeypatch, warned):
+    """A killed process had not come to the end of removing it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "remove_old", lambda folder: None)
+        with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+            for step in (1, 2, 3):
+                checkpoints.save(step, made_up_state(step), {}, None)
+    old = tmp_path / "checkpoints" / "old"
+    assert names(old) == ["1", "2"]  # out of the way before anything in them was removed
+    shutil.rmtree(old / "2" / "meta")
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        assert not old.exists()
+        assert bits(checkpoints.restore(made_up_state(0))[0]) == bits(made_up_state(3))
+        checkpoints.save(4, made_up_state(4), {}, None)
+        checkpoints.wait()
+        assert names(tmp_path / "checkpoints") == ["4"]
+    assert not warned and not (tmp_path / "quarantine").exists()

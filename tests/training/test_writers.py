@@ -107,3 +107,15 @@ def test_the_time_left_counts_validations(progress, caplog, monkeypatch):
     assert all("  1 step/s  " in line for line in lines)
     left = [line.split("ETA ")[1].split("  ")[0] for line in lines]
     assert left == [str(timedelta(seconds=s)) for s in (9500, 9000 * 1.3, 8500 * 1.4, 8000 * 1.45)]
+
+
+def test_what_comes_after_is_read_after_whatever_the_clock_says(tmp_path, monkeypatch):
+    for step, clock in ((0, 2e9), (5, 1e9), (9, 1e9 + 1)):
+        monkeypatch.setattr(writers.time, "time", lambda clock=clock: clock)
+        writer = Writer(tmp_path, step=step, tensorboard=True)
+        writer.scalars(step + 1, {"g/loss": 1.0})
+        writer.close()
+    names = sorted(path.name for path in (tmp_path / "tensorboard").iterdir())
+    assert [int(name.split(".")[3]) for name in names] == [2 * 10**9, 2 * 10**9 + 1, 2 * 10**9 + 2]
+    for name, step in zip(names, (1, 6, 10), strict=True):
+        assert b"\x10" + bytes([step]) in (tmp_path / "tensorboard" / name).read_bytes()
