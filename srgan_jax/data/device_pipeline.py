@@ -79,7 +79,8 @@ def crops_at(
         whole, rest = jnp.divmod(batch, count)
         extra, place = jnp.divmod(rest * (batch_size % count) + position, count)
         epoch = whole * batch_size + rest * (batch_size // count) + extra
-        index = permute(place, count, jax.random.bits(jax.random.fold_in(order, epoch), (ROUNDS, 2)))
+        drawn = jax.random.bits(jax.random.fold_in(order, epoch), (ROUNDS, 2))
+        index = permute(place, count, drawn) if count > 1 else 0  # of which jaxlib 0.10 to 0.12 can compile no more
         sample = jax.random.fold_in(jax.random.fold_in(corners, batch), position)
         corner = jax.random.randint(sample, (2,), 0, tiles.sizes[index] - crop + 1)
         return jax.lax.dynamic_slice(tiles.pixels, (index, *corner, 0), (1, crop, crop, tiles.pixels.shape[-1]))[0]

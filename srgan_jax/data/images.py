@@ -29,7 +29,8 @@ def list_images(folder: str | Path, endings: Collection[str] | None = READABLE) 
     """Every file below the folder, links followed, of one of `endings` (those that Pillow can read; None: whatever they
     are); ordered by path.
 
-    A folder that cannot be read is left out, with a warning.
+    A folder that cannot be read is left out, with a warning; and so, without one, is what macOS puts beside files on
+    other systems' disks, as ._NAME.
     """
     found, seen = [], set()
     for root, folders, names in os.walk(folder, onerror=_left_out, followlinks=True):
@@ -39,7 +40,7 @@ def list_images(folder: str | Path, endings: Collection[str] | None = READABLE) 
             continue
         folders.sort()  # of a folder and a link to it the first by name is listed
         seen.add(real)
-        found += [Path(root) / name for name in names]
+        found += [Path(root) / name for name in names if not name.startswith("._")]
     return sorted(path for path in found if endings is None or path.suffix.lower() in endings)
 
 

@@ -231,7 +231,8 @@ def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np
             reason = error.strerror or str(error)
             raise UserError(f"{source.names[index]}: cannot be read ({reason}); give the same command again") from error
 
-    cores, todo = min(len(os.sched_getaffinity(0)), MOST), iter(indices)
+    allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores, todo = min(len(allowed(0)) if allowed else os.cpu_count() or 1, MOST), iter(indices)
     with ThreadPoolExecutor(cores) as pool:
         waiting = deque(pool.submit(decode, index) for index in islice(todo, cores + 1))
         while waiting:

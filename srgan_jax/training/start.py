@@ -35,12 +35,15 @@ LAG = 5  # seconds that a new file may take to be seen by all machines
 
 
 def refuse_workdir(workdir: Path) -> None:
-    """Raises UserError for an address such as gs://bucket/run, and for what is no folder that can be written to."""
+    """Raises UserError for an address such as gs://bucket/run, and for no folder that checkpoints can be written to."""
     address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(workdir))
     if address:
         raise UserError(
             f"--workdir={workdir}: {address[0]}/ is an address; runs live in a local or mounted folder, give its path"
         )
+    unfit = re.search(r"[*?[\udc80-\udcff]", str(workdir.absolute()))  # Orbax globs in it, and takes UTF-8 alone
+    if unfit:
+        raise UserError(f"--workdir={workdir}: no checkpoint can be kept below a folder with {unfit[0]!r} in its name")
     existing = next(path for path in (workdir.absolute(), *workdir.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"--workdir={workdir}: {existing} is no folder that can be written to")

@@ -77,6 +77,15 @@ def test_an_address_is_no_workdir(tmp_path, capsys, monkeypatch, address):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["r[1]", "*", "what?", "caf\udce9"])
+def test_a_name_that_checkpoints_cannot_be_kept_below(tmp_path, capsys, name):
+    workdir = tmp_path / name / "run"
+    grid = ["ablate", f"--grid={ROOT}/configs/grids/tiny.py", f"--workdir={workdir}"]
+    for arguments in (command("tiny", workdir), grid):
+        assert "no checkpoint can be kept below a folder with" in refusal(capsys, arguments)
+    assert not any(tmp_path.iterdir())
+
+
 def test_train_refuses_a_workdir_in_use(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     with (tmp_path / "run" / "lock").open("w") as file:

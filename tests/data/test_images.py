@@ -197,7 +197,7 @@ def test_a_header_is_enough_for_the_size(tmp_path):
 
 
 def test_list_images_goes_by_ending_and_sorts(tmp_path):
-    for name in ("b.PNG", "a.jpg", "sub/deep/c.avif", "notes.txt", "noending", "d.png.partial"):
+    for name in ("b.PNG", "a.jpg", "sub/deep/c.avif", "notes.txt", "noending", "d.png.partial", "._a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == [

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from running import command, run
 
 from configs import base, tiny
 from srgan_jax.data import device_pipeline, host_pipeline, prepare
 from srgan_jax.data.feed import choose, make_feed
+from srgan_jax.data.images import write_png
 from srgan_jax.data.source import Source
 from srgan_jax.ops.bicubic import imresize
 
@@ -139,6 +141,18 @@ def test_crops_begin_wherever_they_can():
     for cut in (host, np.concatenate([crops(tiles, batch) for batch in range(4)])):
         assert_windows(cut, sizes)
         assert {tuple(corner) for corner in cut[:, 0, 0, 1:].tolist()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize("count", [1, 2])
+def test_as_few_photographs_as_there_can_be(tmp_path, count):
+    """Compiled as users do: XLA's other fusions fail to take a choice of one."""
+    for i in range(count):
+        write_png(tmp_path / "photos" / f"{i}.png", np.full((20, 20, 3), 100 * i, np.uint8))
+    fields = ("data.source=folder", f"data.path={tmp_path}/photos", "data.store=none", "data.pipeline=device")
+    fields += ("steps=2", "log.every=1", "validation.every=0")
+    assert "done at step 2" in run(command("tiny", tmp_path / "run", *fields))
 
 
 @pytest.mark.parametrize(
