@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from srgan_jax.data.images import BrokenImage, list_images, read_image
+from srgan_jax.data.images import BrokenImage, images_in, list_images, read_image
 from srgan_jax.data.source import too_small
 from srgan_jax.data.sources import folder_source
 from srgan_jax.data.store import default_folder, prepare
@@ -49,11 +49,7 @@ def _prepare(folder: Path, output: Path | None, crop: int) -> int:
 
 
 def _check(folder: Path, crop: int) -> int:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    paths = list_images(folder)
-    if not paths:
-        raise UserError(f"{folder}: the folder holds no image")
+    paths = images_in(folder, "DIR")
 
     def fault(path: Path) -> tuple[str, str]:
         """(kind, reason) of what keeps a file out of training; ("usable", "") for a good one."""

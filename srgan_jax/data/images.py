@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from srgan_jax.errors import UserError
 from srgan_jax.files import replacing
 
 Image.init()
@@ -42,6 +43,16 @@ def list_images(folder: str | Path, endings: Collection[str] | None = READABLE) 
         seen.add(real)
         found += [Path(root) / name for name in names if not name.startswith("._")]
     return sorted(path for path in found if endings is None or path.suffix.lower() in endings)
+
+
+def images_in(folder: str | Path, field: str) -> list[Path]:
+    """As list_images. Raises UserError, which names `field`, where there is no such folder, or no image in it."""
+    if not str(folder) or not Path(folder).is_dir():
+        raise UserError(f"{field}={str(folder) or repr('')}: no such folder")
+    paths = list_images(folder)
+    if not paths:
+        raise UserError(f"{field}={folder}: the folder holds no image")
+    return paths
 
 
 def _left_out(error: OSError) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from srgan_jax.data.images import BrokenImage, broken, image_size, list_images, read_image
+from srgan_jax.data.images import BrokenImage, broken, image_size, images_in, read_image
 from srgan_jax.data.pairs import beside, joined, resized, square, stacked
 from srgan_jax.data.source import Source, fingerprint_of, too_small
 from srgan_jax.errors import UserError
@@ -65,14 +65,8 @@ def folder_source(
 
     crop_field: the one that asks for `min_side`, "" if none does.
     """
-    root = Path(folder)
-    if not str(folder) or not root.is_dir():
-        raise UserError(f"{field_name}={str(folder)!r}: no such folder")
-    paths = list_images(root)
-    if not paths:
-        raise UserError(f"{field_name}={folder}: the folder holds no image")
     usable, sizes, skipped, largest = [], [], [], 0
-    for path in paths:
+    for path in images_in(folder, field_name):
         try:
             size = image_size(path)
             largest = max(largest, min(size))
@@ -89,7 +83,7 @@ def folder_source(
         raise UserError(f"{wanted} larger than every image in {folder} (largest short side: {largest})")
     for path, reason in skipped:
         log.warning("skipped %s: %s", path, reason)
-    names = [path.relative_to(root).as_posix() for path in usable]
+    names = [path.relative_to(folder).as_posix() for path in usable]
     marks = [_mark(path) for path in usable]
 
     def read(index: int) -> np.ndarray:

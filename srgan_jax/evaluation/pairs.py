@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from srgan_jax.data.images import BrokenImage, is_grey, list_images, read_image
+from srgan_jax.data.images import BrokenImage, images_in, is_grey, read_image
 from srgan_jax.data.pairs import halves
 from srgan_jax.data.prepare import split
 from srgan_jax.data.sources import SAMPLES
@@ -77,7 +77,7 @@ def load_pairs(
       UserError: a folder is missing or empty, an image is broken, has no counterpart, or the sizes do not fit.
     """
     lr_field = "--lr" if field == "--hr" else field
-    paths = _images(hr_folder, field)
+    paths = images_in(hr_folder, field)
     hr = [_read(path) for path in paths]  # before the digests: it does not wait for a FIFO
     grey = [is_grey(path) for path in paths]
     origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
@@ -92,7 +92,7 @@ def load_pairs(
         origin["lr"] = f"MATLAB bicubic, boundary {boundary}"
         lr = [imresize(image, scale=1 / scale, boundary=boundary) for image in hr]
     else:
-        lr_images = _images(lr_folder, lr_field)
+        lr_images = images_in(lr_folder, lr_field)
         stems = [
             [p.relative_to(f).with_suffix("").as_posix() for p in of]
             for f, of in ((lr_folder, lr_images), (hr_folder, paths))
@@ -139,15 +139,6 @@ def _derived(path: Path, image: Picture, data: ConfigDict) -> tuple[Picture, Pic
     if data.input == "upscaled" and min(whole.shape[:2]) < data.shrink:
         raise UserError(f"{path}: too small to be shrunken {data.shrink} times")
     return split(whole, scale=1, data=data)
-
-
-def _images(folder: Path, field: str) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"{field}={folder}: no such folder")
-    paths = list_images(folder)
-    if not paths:
-        raise UserError(f"{field}={folder}: the folder holds no image")
-    return paths
 
 
 def _read(path: Path) -> Picture:

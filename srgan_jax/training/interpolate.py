@@ -12,6 +12,7 @@ from srgan_jax.provenance import digest_tree
 from srgan_jax.training.trained import Generator
 from srgan_jax.weights.generator_file import can_be_shown, write_generator
 from srgan_jax.weights.readers import flatten
+from srgan_jax.weights.tensors import check_name
 
 
 def interpolate(first: Generator, second: Generator, share: float, output: Path, name: str | None = None) -> None:
@@ -24,8 +25,7 @@ def interpolate(first: Generator, second: Generator, share: float, output: Path,
     """
     if not 0 <= share <= 1:  # a nan is not, either
         raise UserError(f"--share={share}: must be from 0, the first, to 1, the second")
-    if output.suffix != ".safetensors":
-        raise UserError(f"{output}: interpolated weights are written as .safetensors; give such a name")
+    check_name(output)
     name = output.stem if name is None else name
     if not can_be_shown(name):
         raise UserError(f"--name={name!r}: cannot be shown in tables; give a name without control characters")

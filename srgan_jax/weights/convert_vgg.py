@@ -15,7 +15,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.vgg import DEPTHS, NETWORKS, VGG, conv_names, kernel_shapes, layer_names
-from srgan_jax.weights.tensors import Tensors, expand, read_metadata, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.tensors import (
+    Tensors,
+    check_name,
+    expand,
+    read_metadata,
+    read_tensors,
+    sha256,
+    write_safetensors,
+)
 
 FORMAT = "1"
 INPUTS = {
@@ -94,8 +102,7 @@ def convert_vgg(
       UserError: `source` cannot be read, is another network or of a library with another origin, or fails the
         comparison; `output` is not .safetensors, or cannot be written.
     """
-    if output.suffix != ".safetensors":
-        raise UserError(f"-o: {output}: VGG weights are written as .safetensors; give such a name")
+    check_name(output)
     source, where = expand(source, field), f"{field}={source}"
     tensors = read_tensors(source, field)
     if source.suffix == ".safetensors" and "origin" in read_metadata(source, field):

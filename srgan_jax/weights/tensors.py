@@ -76,6 +76,12 @@ def same_place(a: Path, b: Path) -> bool:
     return os.path.realpath(a) == os.path.realpath(b)
 
 
+def check_name(output: Path) -> None:
+    """Raises UserError unless the name is one for write_safetensors: to be asked before work is put into a file."""
+    if output.suffix != ".safetensors":
+        raise UserError(f"-o: {output}: weights are written as .safetensors; give such a name")
+
+
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Float32, whole or not at all; the same bytes for the same input. Raises UserError if it cannot be written."""
     ordered = {name: np.asarray(tensors[name], np.float32, order="C") for name in sorted(tensors)}

@@ -263,7 +263,7 @@ def test_what_does_not_go_together_is_refused(fields, message, tmp_path, capsys)
     from srgan_jax.__main__ import main
 
     if "data.path=/tmp" in fields:
-        fields, message = [*fields[:2], f"data.path={tmp_path}/no"], f"config.data.path='{tmp_path}/no': no such folder"
+        fields, message = [*fields[:2], f"data.path={tmp_path}/no"], f"config.data.path={tmp_path}/no: no such folder"
     assert main(command("tiny_pix2pix", tmp_path / "run", *fields)) == 2
     err = capsys.readouterr().err
     assert message in err and len(err.splitlines()) == 1 and not (tmp_path / "run").exists()

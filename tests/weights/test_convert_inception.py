@@ -69,6 +69,6 @@ def test_other_bad_input(source, tmp_path, capsys):
     (tmp_path / "half.safetensors").write_bytes(source.read_bytes()[:1_000_000])
     command = ["convert", "inception", f"{tmp_path}/half.safetensors", "-o"]
     assert "cannot be read as .safetensors" in refusal(capsys, [*command, f"{tmp_path}/out.safetensors"])
-    assert "-o: out.npz: Inception's weights are written as .safetensors" in refusal(capsys, [*command, "out.npz"])
+    assert "-o: out.npz: weights are written as .safetensors" in refusal(capsys, [*command, "out.npz"])
     with pytest.raises(UserError, match="states network None, not inception_fid; `srgan convert inception` writes it"):
         load_inception(source, "--fid")

@@ -274,5 +274,5 @@ def test_the_comparison_sees_a_mirrored_kernel():
 
 
 def test_the_output_must_be_safetensors(tmp_path):
-    with pytest.raises(UserError, match=r"-o: .*out.npz: VGG weights are written as .safetensors"):
+    with pytest.raises(UserError, match=r"-o: .*out.npz: weights are written as .safetensors"):
         convert_vgg(tmp_path / "vgg.pth", network="vgg19", output=tmp_path / "out.npz")
