@@ -202,6 +202,20 @@ def test_spread_over_seeds(workdir):
     assert "<td>21.00 <small>± 1.00</small></td>" in (workdir / "spread.html").read_text()
 
 
+def test_no_two_rows_have_the_same_line(browser, workdir, tmp_path):
+    runs = shutil.copytree(workdir, tmp_path / "runs")
+    (line, *_) = read_results(runs / "results.jsonl")
+    names = [f"row{number}" for number in range(18)]
+    for name in names:
+        shutil.copytree(runs / "tiny", runs / name)
+    write_report([line | {"row": name} for name in names], runs / "report.html")
+    browser.get((runs / "report.html").as_uri())
+    drawn = "s = getComputedStyle(e); return [s.stroke, s.strokeDasharray, s.borderTopColor, s.borderTopStyle].join()"
+    for place, charts in (("svg polyline", 2), (".legend i", 1)):
+        styles = browser.execute_script(f"return [...document.querySelectorAll('{place}')].map(e => {{{drawn}}})")
+        assert len(styles) == charts * len(names) and len(set(styles)) == len(names)
+
+
 def test_equal_pictures_and_half_a_line_are_no_obstacle(workdir, tmp_path):
     runs = shutil.copytree(workdir, tmp_path / "runs")
     (line, *_) = read_results(runs / "results.jsonl")
