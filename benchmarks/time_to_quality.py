@@ -1,28 +1,38 @@
 """How soon training reaches the paper's figures on Set5; leaves the trained generators behind.
 
-    python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 12] [--gan-minutes 8]
-        [--vgg FILE | --lpips] [--batch 64] [--crop 96] [--workdir runs/time_to_quality] [--quick]
+    python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 6] [--gan-minutes 3]
+        [--speed N] [--gan-speed N] [--vgg FILE | --lpips] [--batch 64] [--crop 96]
+        [--workdir runs/time_to_quality] [--quick]
 
 The paper's SRResNet by mean squared error, then SRGAN from it. With --vgg, weights for the content loss, that is
 configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16, with --lpips configs/srgan_lpips.py; its name is
 that of the weights, too. What is free is how they are trained: the batch, SRResNet's crop, warm-up and cosine, averaged
-parameters, bfloat16. A short run measures the speed, from which the number of updates follows that the budget holds;
-the schedule ends there. Stopped and given again, it goes on where it was; a report once made is printed again.
+parameters, bfloat16. The schedule ends with the updates that the minutes hold. A short run measures how many these are,
+which compiles the update once more, since the schedule's length is part of the program; --speed and --gan-speed say it
+instead, in updates/s: 1000 / ms of train_speed. Compiling, checkpoints, validation and reports come on top of the
+minutes.
 
-The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out. At the
-end each checkpoint is measured on Set5: seconds are those of the updates before it, without compiling, saving,
-measuring.
+Stopped by SIGTERM or Ctrl-C while it trains, it saves, writes the weights of the last checkpoint and prints what it has
+measured until then, for which a time limit should leave it a minute or two. Given again, it goes on where it was; a
+report once made is printed again.
+
+The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out, for
+validation. At the end each checkpoint is measured on Set5, in float32: seconds are those of the updates before it,
+without compiling, saving, measuring.
 """
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
@@ -42,12 +52,12 @@ from srgan_jax.memory import keep_memory
 from srgan_jax.training.loop import train
 from srgan_jax.training.saved_step import saved_steps
 from srgan_jax.training.start import load_features
-from srgan_jax.training.trained import load_generator
+from srgan_jax.training.trained import Generator, load_generator
 from srgan_jax.training.validate import Validation
 from srgan_jax.weights.tensors import read_metadata
 
 MARKS = (31.0, 31.5, 31.8, 32.0, 32.05)  # dB PSNR-Y on Set5; the last is the paper's
-POINTS = 20  # checkpoints of a run
+POINTS, VALIDATED = 20, 5  # checkpoints of a run, and how many of them are validated
 HELD_OUT = 12  # every so many-th photograph
 QUICK = [
     *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
@@ -60,8 +70,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with set5 and set14")
-    parser.add_argument("--budget-minutes", type=float, default=12, help="of SRResNet's updates")
-    parser.add_argument("--gan-minutes", type=float, default=8, help="of SRGAN's; 0: none")
+    parser.add_argument("--budget-minutes", type=float, default=6, help="of SRResNet's updates")
+    parser.add_argument("--gan-minutes", type=float, default=3, help="of SRGAN's; 0: none")
+    parser.add_argument("--speed", type=float, help="SRResNet's updates/s, instead of a run that measures them")
+    parser.add_argument("--gan-speed", type=float, help="SRGAN's")
     content = parser.add_mutually_exclusive_group()
     content.add_argument("--vgg", help="weights for the content loss; without, pixel and adversarial loss alone")
     content.add_argument("--lpips", action="store_true", help="LPIPS for the content loss, after `srgan convert lpips`")
@@ -71,32 +83,47 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, default=Path("runs/time_to_quality"))
     parser.add_argument("--quick", action="store_true", help="networks and updates so small that nothing is learnt")
     args = parser.parse_args(argv)
+    ours = logging.getLogger("srgan_jax")  # as `srgan train` has it
+    ours.setLevel(logging.INFO)
+    ours.handlers, ours.propagate = [logging.StreamHandler()], False
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every restore
     keep_memory()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # both reports need the same programs
         jax.config.update("jax_compilation_cache_dir", str(args.workdir.absolute() / "programs"))
     try:
-        if len(list_images(args.photographs)) < 2:
-            raise UserError(f"--photographs={args.photographs}: fewer than two images there; one is held out")
-        sets = {name: find_set(args.data / name, scale=4, boundary="clamp")[1] for name in ("set5", "set14")}
-        name, more = second_run(args)
-        first, second = args.workdir / "srresnet", args.workdir / name
-        planned(first, args.budget_minutes)
-        if args.gan_minutes:
-            planned(second, args.gan_minutes)
-        fields = shared(args)
-        load_features(load(name, [*fields, *more]))
-        mse = [*fields, *([] if args.quick else crops(args.crop)), "optimizer.learning_rate=4e-4"]
-        Validation(load("srresnet_mse", mse))
-    except UserError as error:  # now, not after the first run
+        both(args)
+    except UserError as error:
         parser.error(str(error))
-    run("srresnet_mse", first, args.budget_minutes, mse, args.quick)
-    report(first, sets)
-    if args.gan_minutes:
-        run(name, second, args.gan_minutes, [*fields, *more, f"init_from={first}"], args.quick)
-        report(second, sets)
     return 0
+
+
+def both(args: argparse.Namespace) -> None:
+    """The two runs and their reports; what cannot work is found before the first.
+
+    Raises:
+      UserError: input that cannot work, or training diverged.
+    """
+    if len(list_images(args.photographs)) < 2:
+        raise UserError(f"--photographs={args.photographs}: fewer than two images there; one is held out")
+    sets = {name: find_set(args.data / name, scale=4, boundary="clamp")[1] for name in ("set5", "set14")}
+    name, more = second_run(args)
+    first, second = args.workdir / "srresnet", args.workdir / name
+    common = {"batch": args.batch, "quick": args.quick}
+    asked = common | {"minutes": args.budget_minutes, "speed": args.speed, "crop": args.crop}
+    asked_gan = common | {"minutes": args.gan_minutes, "speed": args.gan_speed, "vgg": args.vgg, "layer": args.layer}
+    planned(first, asked)
+    if args.gan_minutes:
+        planned(second, asked_gan)
+    fields = shared(args)
+    load_features(load(name, [*fields, *more]))
+    mse = [*fields, *([] if args.quick else crops(args.crop)), "optimizer.learning_rate=4e-4"]
+    Validation(load("srresnet_mse", mse))
+    run("srresnet_mse", first, asked, mse, sets)
+    if args.gan_minutes:
+        # the weights that were reported, and not those that were best on the photographs held out
+        weights = f"init_from={weights_folder(first)}/generator.safetensors"
+        run(name, second, asked_gan, [*fields, *more, weights], sets)
 
 
 def second_run(args: argparse.Namespace) -> tuple[str, list[str]]:
@@ -132,40 +159,54 @@ def shared(args: argparse.Namespace) -> list[str]:
     ]
 
 
-def run(name: str, workdir: Path, minutes: float, fields: list[str], quick: bool) -> None:
-    """Trains, or goes on; how many updates the time holds is asked of a short run, once."""
-    plan = planned(workdir, minutes)
+def run(name: str, workdir: Path, asked: dict[str, Any], fields: list[str], sets: dict[str, Pairs]) -> None:
+    """Trains, or goes on, and reports; how many updates the time holds may be asked of a short run, once."""
+    plan, quick = planned(workdir, asked), asked["quick"]
     if not plan:
         per_call = load(name, fields).steps_per_call
-        steps = 4 * per_call if quick else 8 * per_call
-        trial = workdir.with_name(f"{workdir.name}_trial")
-        log = ["validation.every=0", f"log.every={2 * per_call}", f"checkpoint.every={steps}"]
-        shutil.rmtree(trial, ignore_errors=True)  # one that was stopped, whose speed is not that of a whole one
-        finish(load(name, [*fields, *log, f"steps={steps}"]), trial)
-        speed = [line["step_per_s"] for line in logged(trial) if "step_per_s" in line][-1]
-        every = max(int(speed * 60 * minutes / POINTS / per_call), 1) * per_call
-        plan = {"steps": 3 * every if quick else POINTS * every, "every": every, "minutes": minutes}
+        speed = asked["speed"] or measured_speed(name, workdir, fields, (4 if quick else 8) * per_call)
+        every = max(int(speed * 60 * asked["minutes"] / POINTS / per_call), 1) * per_call
+        plan = {"steps": (3 if quick else POINTS) * every, "every": every} | asked
         with replacing(plan_file(workdir)) as partial:
             partial.write_text(json.dumps(plan))
     every = plan["every"]
-    log = [f"checkpoint.every={every}", f"validation.every={every}", f"log.every={every}"]
-    finish(load(name, [*fields, *log, f"steps={plan['steps']}"]), workdir)
+    log = [f"checkpoint.every={every}", f"validation.every={every * POINTS // VALIDATED}", f"log.every={every}"]
+    try:
+        finish(load(name, [*fields, *log, f"steps={plan['steps']}"]), workdir)
+    except SystemExit:
+        printed(measured(workdir, {"set5": sets["set5"]}))
+        raise
+    report(workdir, sets)
+
+
+def measured_speed(name: str, workdir: Path, fields: list[str], steps: int) -> float:
+    """Updates/s of a short run beside `workdir`."""
+    trial = workdir.with_name(f"{workdir.name}_trial")
+    log = ["validation.every=0", f"log.every={steps // 2}", f"checkpoint.every={steps}"]
+    shutil.rmtree(trial, ignore_errors=True)  # one that was stopped, whose speed is not that of a whole one
+    finish(load(name, [*fields, *log, f"steps={steps}"]), trial)
+    return [line["step_per_s"] for line in logged(trial) if "step_per_s" in line][-1]
 
 
 def plan_file(workdir: Path) -> Path:
     return workdir.with_name(f"{workdir.name}_plan.json")
 
 
-def planned(workdir: Path, minutes: float) -> dict[str, Any]:
+def weights_folder(workdir: Path) -> Path:
+    return workdir.with_name(f"{workdir.name}_weights")
+
+
+def planned(workdir: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """What an earlier call planned; nothing where there was none.
 
     Raises:
-      UserError: it planned for other minutes.
+      UserError: it was asked for something else.
     """
     path = plan_file(workdir)
     plan = json.loads(path.read_text()) if path.exists() else {}
-    if plan.get("minutes", minutes) != minutes:
-        raise UserError(f"{path} is for {plan['minutes']:g} minutes, not {minutes:g}; give those, or another --workdir")
+    others = [f"{name} {plan[name]}, not {value}" for name, value in asked.items() if plan.get(name, value) != value]
+    if others:
+        raise UserError(f"{path} is for {'; '.join(others)}; give that, or another --workdir")
     return plan
 
 
@@ -183,51 +224,70 @@ def load(name: str, fields: list[str]) -> ConfigDict:
 def report(workdir: Path, sets: dict[str, Pairs]) -> None:
     """Prints what `measured` says, once made."""
     path = workdir.with_name(f"{workdir.name}_report.txt")
-    if not path.exists():
-        text = measured(workdir, sets)
-        with replacing(path) as partial:
-            partial.write_text(text)
-    print(path.read_text(), flush=True)
+    if path.exists():
+        print(path.read_text(), flush=True)
+        return
+    text = printed(measured(workdir, sets))
+    with replacing(path) as partial:
+        partial.write_text(text)
 
 
-def measured(workdir: Path, sets: dict[str, Pairs]) -> str:
-    """Set5 by seconds, the marks that were reached, both sets at the end; the last generator as a file."""
+def printed(lines: Iterator[str]) -> str:
+    """Each as it comes; all of them."""
+    said = []
+    for line in lines:
+        print(line, flush=True)
+        said.append(line)
+    return "\n".join(said)
+
+
+def measured(workdir: Path, sets: dict[str, Pairs]) -> Iterator[str]:
+    """The last generator as a file; Set5 by seconds, the marks that were reached, all sets at the end.
+
+    The last checkpoint may be one of a stop, which no line of the log has the time of.
+    """
+    yield f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}"
     seconds, total, before = {}, 0.0, 0
     for line in logged(workdir):
         if "step_per_s" in line:
             total += (line["step"] - before) / line["step_per_s"]
             before, seconds[int(line["step"])] = int(line["step"]), total
-    steps = sorted(step for step in saved_steps(workdir / "checkpoints") if step in seconds)
-    generators = [load_generator(workdir, field="--workdir", which=str(step)) for step in steps]
-    last = generators[-1]
-    said = [f"\n{workdir.name}, on {jax.device_count()} x {jax.devices()[0].device_kind}\n"]
-    files = export(
-        last.network,
-        last.variables,
-        last.config,
-        last.name,
-        output=workdir.with_name(f"{workdir.name}_weights"),
-        formats=["safetensors"],
-        overwrite=True,
-    )
+    saved = saved_steps(workdir / "checkpoints")
+    if not saved:
+        yield "no checkpoint yet"
+        return
+    last = generator(workdir, saved[0])
+    network = last.network, last.variables, last.config, last.name
+    files = export(*network, output=weights_folder(workdir), formats=["safetensors"], overwrite=True)
+    yield from (f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}" for path in files)
+    steps = sorted(step for step in saved[1:] if step in seconds)
+    generators = [*(generator(workdir, step) for step in steps), last]
     methods = evaluate(generators, {"set5": sets["set5"]})[0]["methods"][1:]
     psnr = [method["sets"]["set5"]["mean"]["psnr_y"] for method in methods]
-    rows = [[step, f"{seconds[step]:.0f}", f"{value:.2f}"] for step, value in zip(steps, psnr, strict=True)]
-    said.append(table("updates | s | PSNR-Y on Set5", rows))
+    timed = [(step, seconds.get(step), value) for step, value in zip([*steps, last.step], psnr, strict=True)]
+    rows = [[step, "-" if taken is None else f"{taken:.0f}", f"{value:.2f}"] for step, taken, value in timed]
+    yield "\n" + table("updates | s | PSNR-Y on Set5", rows)
     for mark in MARKS:
-        reached = [seconds[step] for step, value in zip(steps, psnr, strict=True) if value >= mark]
-        said.append(f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached"))
-    speed = steps[-1] / seconds[steps[-1]]
-    flops = speed * last.config.batch_size * update_flops(last.config)
-    share = ""
-    if jax.default_backend() != "cpu":  # which would take an hour for that many products
-        share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
-    said.append(f"{speed:.2f} updates/s, {speed * last.config.batch_size:.0f} images/s{share}")
-    said += [f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}" for path in files]
-    others = evaluate([last], {"set14": sets["set14"]})[0]["methods"][-1]["sets"]
-    means = {name: found["mean"] for name, found in (methods[-1]["sets"] | others).items()}
-    said.append("; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items()))
-    return "\n".join(said)
+        reached = [taken for _, taken, value in timed if taken is not None and value >= mark]
+        yield f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached")
+    if seconds:
+        speed = before / total
+        flops = speed * last.config.batch_size * update_flops(last.config)
+        share = ""
+        if jax.default_backend() != "cpu":  # which would take an hour for that many products
+            share = f", {100 * flops / (peak_flops() * jax.device_count()):.0f} % of peak"
+        yield f"{speed:.2f} updates/s, {speed * last.config.batch_size:.0f} images/s{share}"
+    found = methods[-1]["sets"]
+    for name in sets.keys() - found.keys():
+        found |= evaluate([last], {name: sets[name]})[0]["methods"][-1]["sets"]
+    means = {name: figures["mean"] for name, figures in found.items()}
+    yield "; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items())
+
+
+def generator(workdir: Path, step: int) -> Generator:
+    """Of a checkpoint; in float32, as its weights are used, whatever it was trained in."""
+    found = load_generator(workdir, field="--workdir", which=step)
+    return found._replace(network=found.network.clone(dtype=jnp.float32))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from benchmarks.side_by_side import (
     table,
 )
 from benchmarks.trainings import load
-from srgan_jax.inference.upscale import make_program, make_upscale
+from srgan_jax.inference.upscale import make_program
 from srgan_jax.models.build import build_generator
 from srgan_jax.training.state import create_state
 
@@ -58,18 +58,18 @@ def picture(size: str) -> np.ndarray:
 
 def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> dict[str, Contender]:
     """Ours and torch's variants, from equal weights; with --only one side's."""
-    variables = weights(config)
-    memory: dict[str, Memory] = {"ours": lambda run: our_memory(config, variables, lr)}
-    calls = {} if args.only == "torch" else {"ours": ours(config, variables)}
+    variables, program = weights(config), make_program(build_generator(config))
+    memory: dict[str, Memory] = {"ours": lambda run: our_memory(program, variables, lr)}
+    calls = {} if args.only == "torch" else {"ours": ours(program, variables)}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         calls[f"torch, {variant.name}"] = theirs(config, variables, variant)
         memory[f"torch, {variant.name}"] = partial(torch_peer.peak_memory, variant)
     return {name: contender(call, lr, memory[name]) for name, call in calls.items()}
 
 
-def our_memory(config: ConfigDict, variables: Any, lr: np.ndarray) -> int | None:
-    """Of the picture, of the result, and in between."""
-    sizes = make_program(build_generator(config)).lower(variables, lr).compile().memory_analysis()
+def our_memory(program: Any, variables: Any, lr: np.ndarray) -> int | None:
+    """Of the picture, of the result, and in between. What was called before is not compiled again."""
+    sizes = program.lower(variables, lr).compile().memory_analysis()
     return None if sizes is None else lr.nbytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
 
 
@@ -81,9 +81,9 @@ def contender(call: Call, lr: np.ndarray, memory: Memory) -> Contender:
     return Contender(run, 1, lambda: memory(lambda: run(1)))
 
 
-def ours(config: ConfigDict, variables: Any) -> Call:
-    upscale, variables = make_upscale(build_generator(config)), jax.device_put(variables)
-    return lambda lr: upscale(variables, lr)
+def ours(program: Any, variables: Any) -> Call:
+    variables = jax.device_put(variables)
+    return lambda lr: np.asarray(program(variables, lr))
 
 
 def theirs(config: ConfigDict, variables: Any, variant: torch_peer.Variant) -> Call:
@@ -96,7 +96,8 @@ def check(quick: bool) -> str:
     config, lr = load("SRResNet", quick), picture("40x24")
     variables = weights(config)
     with full_precision():
-        calls = ours(config, variables), theirs(config, variables, torch_peer.variants(())[-1])
+        program = make_program(build_generator(config))
+        calls = ours(program, variables), theirs(config, variables, torch_peer.variants(())[-1])
         pictures = [call(lr).astype(int) for call in calls]
     difference = np.abs(pictures[0] - pictures[1])
     share, largest = float((difference > 0).mean()), int(difference.max())

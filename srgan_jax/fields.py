@@ -127,8 +127,9 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.data.jpeg={q}: must be (lowest, highest), whole numbers from 1 to 100, or ()")
     if not any(c.loss[name].weight for name in c.loss):
         raise UserError("config.loss: every weight is 0, there is nothing to train for")
-    if not all(isinstance(boundary, int) and boundary > 0 for boundary in c.optimizer.boundaries):
-        raise UserError(f"config.optimizer.boundaries={c.optimizer.boundaries}: must be whole numbers above 0")
+    b = c.optimizer.boundaries
+    if not all(isinstance(n, int) and n > before for before, n in zip((0, *b), b, strict=False)):
+        raise UserError(f"config.optimizer.boundaries={b}: must be whole numbers above 0, each above the one before")
     if c.optimizer.schedule == "step" and not c.optimizer.boundaries:
         raise UserError("config.optimizer.boundaries=(): config.optimizer.schedule=step needs them")
     if c.optimizer.schedule == "linear" and not all(n < c.steps for n in c.optimizer.boundaries):

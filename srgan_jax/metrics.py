@@ -150,9 +150,7 @@ def _daala_kernel(height: int, width: int) -> np.ndarray:
 def _filter(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Correlation along both axes, whole windows only."""
     for axis in (0, 1):
-        length = x.shape[axis] - len(kernel) + 1
-        slices = (np.take(x, range(tap, tap + length), axis) for tap in range(len(kernel)))
-        x = sum((weight * part for weight, part in zip(kernel, slices, strict=True)), np.zeros(()))
+        x = np.lib.stride_tricks.sliding_window_view(x, len(kernel), axis) @ kernel
     return x
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from benchmarks.apart import apart
 from benchmarks.flops import generator_flops, lpips_flops, update_flops
 from benchmarks.side_by_side import Contender, check_equal, full_precision, interleave, ratio
 from configs import srgan_lpips
+from srgan_jax.models.build import build_generator
 from srgan_jax.models.lpips import LPIPS
 
 
@@ -70,12 +72,22 @@ def test_upscale_speed(capsys):
 
 def test_our_memory_of_enlarging_is_of_the_one_picture():
     config = trainings.load("SRResNet", quick=True)
-    variables = upscale_speed.weights(config)
+    variables, program = upscale_speed.weights(config), upscale_speed.make_program(build_generator(config))
     large, small = (
-        upscale_speed.our_memory(config, variables, upscale_speed.picture(size)) for size in ("96x64", "24x16")
+        upscale_speed.our_memory(program, variables, upscale_speed.picture(size)) for size in ("96x64", "24x16")
     )
     features, picture = 4 * 8 * (4 * 24) * (4 * 16), 3 * (4 * 24) * (4 * 16)  # before the last convolution; after it
     assert small > features + picture and 8 < large / small < 20  # 16 times the pixels
+
+
+def test_what_was_timed_is_not_compiled_again_for_its_memory(caplog):
+    config, lr = trainings.load("SRResNet", True), upscale_speed.picture("12x8")
+    contender = upscale_speed.contenders(config, lr, Namespace(only="ours"))["ours"]
+    with jax.log_compiles(), caplog.at_level("WARNING", "jax"):
+        contender.run(1)
+        before = caplog.text
+        assert before.count("Compiling jit(apply)") == 1 and contender.memory() > 3 * 16 * 12 * 8
+    assert caplog.text == before
 
 
 @pytest.mark.slow

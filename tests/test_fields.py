@@ -65,6 +65,7 @@ GAN = {"discriminator__name": "srgan", "loss__adversarial__weight": 1e-3}
         ("optimizer.b1", {"optimizer__b1": float("nan")}),
         ("optimizer.learning_rate", {"optimizer__learning_rate": float("inf")}),
         ("optimizer.boundaries", {"optimizer__boundaries": (0,)}),
+        ("optimizer.boundaries", {"optimizer__boundaries": (200, 100, 100)}),
         ("optimizer.boundaries", {"optimizer__schedule": "step"}),
         ("data.path", {"data__path": None}),
         *(("data.jpeg", {"data__jpeg": quality}) for quality in ((75,), (0, 50), (90, 40), (40, 101), (1.5, 3))),

@@ -9,12 +9,15 @@ from argparse import Namespace
 from pathlib import Path
 from threading import Thread
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks import time_to_quality
-from srgan_jax.training.trained import load_generator
+from srgan_jax.models.build import build_generator
+from srgan_jax.training.trained import Generator, load_generator
 from srgan_jax.weights.tensors import write_safetensors
 from srgan_jax.weights.vgg_file import random_vgg
 
@@ -28,6 +31,11 @@ def arguments(tmp_path):
             Image.fromarray(rng.integers(0, 256, (64, 48, 3), np.uint8)).save(tmp_path / folder / f"{number}.png")
     arguments = ["--photographs", f"{tmp_path}/photographs", "--data", f"{tmp_path}/data", "--quick"]
     return [*arguments, "--workdir", f"{tmp_path}/runs", "--budget-minutes", "0.001", "--gan-minutes", "0.001"]
+
+
+def same(one: Generator, other: Generator) -> bool:
+    equal = jax.tree.map(lambda x, y: bool((x == y).all()), one.variables, other.variables)
+    return jax.tree.all(equal)
 
 
 def interrupt(run: Path) -> None:
@@ -49,7 +57,11 @@ def test_a_stopped_run_is_not_reported_and_goes_on_then_both_report(arguments, t
         with pytest.raises(SystemExit, match=f"{name} stopped at step [12] of {steps}; the same command goes on"):
             time_to_quality.main(arguments)
         assert (runs / "srresnet_plan.json").exists() == (name == "srresnet")
-    assert not list(runs.glob("srgan*")) and "PSNR" not in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert ("PSNR-Y on Set5" in said.out) == (name == "srresnet") and f"{name} from step 0 to {steps}" in said.err
+    assert not list(runs.glob("srgan*")) and not list(runs.glob("*_report.txt")) and "set14" not in said.out
+    stopped = load_generator(runs / "srresnet_weights" / "generator.safetensors", field="")
+    assert same(stopped, load_generator(runs / "srresnet", field="", which="latest"))
     assert time_to_quality.main([*arguments, "--gan-minutes", "0"]) == 0
     first = capsys.readouterr().out
     assert first.count("\n| 3 |") == 1 and "of peak" not in first  # 1 to 3, and no hour of measuring a CPU's peak
@@ -58,7 +70,7 @@ def test_a_stopped_run_is_not_reported_and_goes_on_then_both_report(arguments, t
 
     vgg16 = {f"{conv}/{kind}": x for conv, layer in random_vgg("vgg16", "2.2", 0).items() for kind, x in layer.items()}
     write_safetensors(tmp_path / "vgg.safetensors", vgg16, {"network": "vgg16", "origin": "torchvision"})
-    arguments += ["--vgg", f"{tmp_path}/vgg.safetensors", "--layer", "2.2"]
+    arguments += ["--vgg", f"{tmp_path}/vgg.safetensors", "--layer", "2.2", "--gan-speed", "9"]
     said = []
     for _ in range(2):  # the second finds both complete
         assert time_to_quality.main(arguments) == 0
@@ -71,6 +83,36 @@ def test_a_stopped_run_is_not_reported_and_goes_on_then_both_report(arguments, t
     for name in ("srresnet", "srgan_vgg53"):
         weights = load_generator(runs / f"{name}_weights" / "generator.safetensors", field="")
         assert weights.name == name and weights.config.generator.features == 8
+        assert same(weights, load_generator(runs / name, field="", which=len(rows) // 2))
+        lines = (runs / name / "metrics.jsonl").read_text().splitlines()
+        assert sum("validation/psnr_y" in line for line in lines) == 1  # of three
+    config = json.loads((runs / "srgan_vgg53" / "config.json").read_text())
+    assert (
+        not (runs / "srgan_vgg53_trial").exists()
+        and config["init_from"] == f"{runs}/srresnet_weights/generator.safetensors"
+    )
+
+
+def test_without_a_checkpoint_there_is_nothing_to_measure(tmp_path):
+    _, said = time_to_quality.measured(tmp_path / "run", {})
+    assert said == "no checkpoint yet"
+
+
+def test_weights_are_measured_in_float32(monkeypatch):
+    config = time_to_quality.load("srresnet_mse", ["dtype=bfloat16"])
+    trained = Generator(build_generator(config), {}, config, 5, Path("run"), "run")
+    monkeypatch.setattr(time_to_quality, "load_generator", lambda *given, **named: trained)
+    assert time_to_quality.generator(Path("run"), 5).network.dtype == jnp.float32
+
+
+def test_what_training_refuses_is_one_line(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        time_to_quality.main([*arguments, "--workdir", f"{tmp_path}/[runs"])
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("no checkpoint can be kept below a folder with '[' in its name")
+    )
 
 
 def test_the_second_run_follows_what_the_file_holds(tmp_path):
@@ -87,15 +129,19 @@ def test_the_second_run_follows_what_the_file_holds(tmp_path):
         ("--vgg=no.npz", "there is no file"),
         ("--photographs=configs", "--photographs=configs: fewer than two images"),
         ("--data=configs", "configs/set5: no such folder"),
-        ("--budget-minutes=5", "srresnet_plan.json is for 0.001 minutes, not 5"),
-        ("--gan-minutes=5", "srgan_mse_plan.json is for 0.001 minutes, not 5"),
+        ("--budget-minutes=5", "srresnet_plan.json is for minutes 0.001, not 5.0; give that"),
+        ("--gan-minutes=5", "srgan_mse_plan.json is for minutes 0.001, not 5.0"),
+        ("--batch=32", "srresnet_plan.json is for batch 64, not 32"),
+        ("--crop=48", "srresnet_plan.json is for quick False, not True; crop 96, not 48"),
+        ("--layer=2.2", "srgan_mse_plan.json is for layer None, not 2.2"),
     ],
 )
 def test_what_cannot_work_is_named_before_anything_is_trained(arguments, tmp_path, capsys, option, says):
     runs = tmp_path / "runs"
     runs.mkdir()
     for name in ("srresnet", "srgan_mse"):
-        (runs / f"{name}_plan.json").write_text(json.dumps({"steps": 3, "every": 1, "minutes": 0.001}))
+        plan = {"minutes": 0.001, "batch": 64, "crop": 96, "quick": "--crop" not in option, "layer": None}
+        (runs / f"{name}_plan.json").write_text(json.dumps(plan))
     with pytest.raises(SystemExit, match="2"):
         time_to_quality.main([*arguments, option])
     assert says in capsys.readouterr().err and not list(runs.glob("*/config.json"))

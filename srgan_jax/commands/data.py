@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from srgan_jax.data.images import BrokenImage, images_in, list_images, read_image
+from srgan_jax.data.images import BrokenImage, images_and_others, read_image
 from srgan_jax.data.source import too_small
 from srgan_jax.data.sources import folder_source
 from srgan_jax.data.store import default_folder, prepare
@@ -49,7 +49,7 @@ def _prepare(folder: Path, output: Path | None, crop: int) -> int:
 
 
 def _check(folder: Path, crop: int) -> int:
-    paths = images_in(folder, "DIR")
+    paths, others = images_and_others(folder, "DIR")
 
     def fault(path: Path) -> tuple[str, str]:
         """(kind, reason) of what keeps a file out of training; ("usable", "") for a good one."""
@@ -66,9 +66,9 @@ def _check(folder: Path, crop: int) -> int:
             if reason:
                 print(printable(f"{path}: {reason if kind == 'too small' else f'broken: {reason}'}"))
     print(", ".join(f"{number} {kind}" for kind, number in count.items()))
-    others = Counter(path.suffix.lower() or "(none)" for path in set(list_images(folder, None)) - set(paths))
     if others:
-        endings = ", ".join(f"{number} {ending}" for ending, number in others.most_common())
+        numbers = Counter(path.suffix.lower() or "(none)" for path in others)
+        endings = ", ".join(f"{number} {ending}" for ending, number in numbers.most_common())
         print(printable(f"left out for their endings: {endings}"))
     if not count["usable"]:
         raise UserError(f"{folder}: none of the {len(paths)} images is usable for crops of {crop}")

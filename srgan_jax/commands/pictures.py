@@ -80,8 +80,10 @@ def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
       UserError: there is nothing to do, or the output does not fit the input.
     """
     jobs, made = plan(args.input, args.output, args.suffix, args.ext)
-    itself = {source for source, target in jobs.items() if os.path.realpath(source) == os.path.realpath(target)}
-    if replaced := itself - made.keys() | (made.keys() if args.overwrite else set()):
+    places = {source: os.path.realpath(target) for source, target in jobs.items()}
+    written = set(places.values()) if args.overwrite else ()
+    read = ((source, os.path.realpath(source)) for source in jobs)
+    if replaced := {s for s, place in read if place in written or (place == places[s] and s not in made)}:
         raise UserError(f"-o: {args.output}: would replace {min(replaced)}, which -i reads; choose another place")
     if args.output in jobs.values() and not args.overwrite and os.path.exists(args.output):
         raise UserError(f"-o: {args.output} is there already; give --overwrite to replace it")

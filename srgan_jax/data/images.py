@@ -16,6 +16,7 @@ from srgan_jax.files import replacing
 Image.init()
 log = logging.getLogger(__name__)
 READABLE = frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN)
+ORIENTATION = 0x0112  # EXIF's and TIFF's tag
 SIXTEEN = ("PPM", "PNG")  # formats whose 16 bits Pillow may keep in its mode "I"; others have 32 there
 
 # Faults of the machine at the moment, not of the file: to pass the file over would change the samples of a run
@@ -47,12 +48,20 @@ def list_images(folder: str | Path, endings: Collection[str] | None = READABLE) 
 
 def images_in(folder: str | Path, field: str) -> list[Path]:
     """As list_images. Raises UserError, which names `field`, where there is no such folder, or no image in it."""
+    return images_and_others(folder, field)[0]
+
+
+def images_and_others(folder: str | Path, field: str) -> tuple[list[Path], list[Path]]:
+    """Those of images_in, and the files whose endings Pillow does not know."""
     if not str(folder) or not Path(folder).is_dir():
         raise UserError(f"{field}={str(folder) or repr('')}: no such folder")
-    paths = list_images(folder)
-    if not paths:
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in list_images(folder, None):
+        (images if path.suffix.lower() in READABLE else others).append(path)
+    if not images:
         raise UserError(f"{field}={folder}: the folder holds no image")
-    return paths
+    return images, others
 
 
 def _left_out(error: OSError) -> None:
@@ -68,13 +77,14 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         if not path.is_file():
             raise BrokenImage("not a regular file")
-        with Image.open(path) as image:
-            # Asked for EXIF that is not in the header, Pillow decodes the whole of a PNG to look behind it.
-            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-            turned = exif.get(0x0112, 1) in (5, 6, 7, 8)
+        with path.open("rb") as file, Image.open(file) as image:
+            # PNG's own getexif decodes the whole of one without EXIF in the header, to look behind it
+            turned = Image.Image.getexif(image).get(ORIENTATION) in (5, 6, 7, 8)
             width, height = image.size
+            if ORIENTATION in getattr(image, "tag_v2", ()):  # of a TIFF, whose size Pillow turns; by XMP it does not
+                turned = False
     except Exception as error:  # Pillow raises many kinds on damaged headers
-        raise broken(error) from error
+        raise broken(error, path) from error
     return (width, height) if turned else (height, width)
 
 
@@ -95,9 +105,10 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     try:
         if not path.is_file():
             raise BrokenImage("not a regular file")
-        with Image.open(path) as opened:
-            opened.verify()  # catches damaged PNG checksums, which load() passes over
-        with Image.open(path) as opened:
+        # Given the name, Pillow maps some TIFFs into memory, and those that lie on their side it scrambles (12.3)
+        with path.open("rb") as file:
+            Image.open(file).verify()  # catches damaged PNG checksums, which load() passes over
+            opened = Image.open(file)
             image = ImageOps.exif_transpose(opened)
             if opened.mode == "F" or (opened.mode == "I" and opened.format not in SIXTEEN):
                 raise BrokenImage(
@@ -110,7 +121,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
                 image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
     except Exception as error:
-        raise broken(error) from error
+        raise broken(error, path) from error
 
 
 def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -119,13 +130,16 @@ def write_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
         Image.fromarray(image).save(partial, format="PNG")
 
 
-def broken(error: Exception) -> BrokenImage:
-    """What decoding raised, as the photograph's fault; raises it again where it is the machine's."""
+def broken(error: Exception, path: str | Path | None = None) -> BrokenImage:
+    """What decoding raised, as the photograph's fault; raises it again where it is the machine's, then with `path`."""
     if isinstance(error, BrokenImage):
         return error
     if isinstance(error, Image.DecompressionBombError):
         return BrokenImage(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} megapixels; cut it into parts")
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSING:
+    if isinstance(error, OSError) and error.errno in PASSING:
+        error.filename = error.filename or path  # reading an open file names none
+        raise error
+    if isinstance(error, MemoryError):
         raise error
     if type(error).__name__ == "UnidentifiedImageError":
         return BrokenImage("not an image that can be read")

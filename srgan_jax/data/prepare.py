@@ -59,7 +59,8 @@ def prepare(
     elif data.input == "lr":
         lr = downscale(hr, scale, boundary=data.boundary)
     elif data.input == "upscaled":
-        lr = upscale(downscale(hr, data.shrink, boundary=data.boundary), data.shrink, levels=True)
+        small = downscale(hr, data.shrink, boundary=data.boundary)
+        lr = upscale(small, data.shrink, boundary=data.boundary, levels=True)
     else:
         grey = luma(hr)[..., None] if data.input == "grey" else edges(luma(hr))[..., None]
         lr = jnp.broadcast_to(jnp.floor(grey + 0.5), hr.shape)

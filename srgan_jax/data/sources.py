@@ -149,7 +149,7 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
         try:
             return stacked([square(colour(table[index][name]), data.resize) for table in tables for name in wanted])
         except Exception as error:  # tfds keeps the bytes of a file as they came, and decodes them only here
-            raise broken(error) from error
+            raise broken(error, names[index]) from error
 
     names = [f"{data.name}[{index}]" for index in range(len(tables[0]))]
     target = [data.target] if of_splits else []
@@ -181,7 +181,11 @@ def _image_features(data: ConfigDict, images: list[str], two: bool) -> list[str]
 
 def _mark(path: Path, end: int = 4096) -> tuple[int, str]:
     """Size and a hash of the last bytes: what tells a file from another without reading all of it."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(size - end, 0))
-        return size, hashlib.sha256(file.read()).hexdigest()
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - end, 0))
+            return size, hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        error.filename = path
+        raise

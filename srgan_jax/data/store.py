@@ -11,6 +11,7 @@ next one takes it away. A photograph is known by its mark, so one that changed i
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -41,6 +42,10 @@ MOST = 16  # photographs decoded at a time: each takes memory, several times its
 log = logging.getLogger(__name__)
 
 
+class NoStore(UserError):
+    """The store itself is at fault, not a photograph: it cannot be written or loaded, or is something else."""
+
+
 class Place(NamedTuple):
     """Where a photograph's pixels are."""
 
@@ -64,7 +69,8 @@ def with_store(source: Source, data: ConfigDict) -> Source:
     As it is, too, where it has no marks, by which a store knows photographs.
 
     Raises:
-      UserError: the store that is asked for cannot be written. The default one is done without, and that is said.
+      UserError: a photograph cannot be read at the moment, or changed.
+      NoStore: the store that is asked for cannot be used. The default one is done without, and that is said.
     """
     if data.source == "bundled" or data.store == "none" or not source.marks:
         return source
@@ -72,7 +78,7 @@ def with_store(source: Source, data: ConfigDict) -> Source:
     folder = Path(data.store or default_folder(origin))
     try:
         return mapped(source, folder, prepare(source, folder, "config.data.store"))
-    except UserError as error:
+    except NoStore as error:
         if data.store:
             raise
         log.warning("%s; until then photographs are decoded whenever they are needed, which is slow", error)
@@ -115,7 +121,8 @@ def prepare(source: Source, folder: Path, field: str) -> Entries:
     one waits for the other.
 
     Raises:
-      UserError: no room, no right to write, or the folder holds something else.
+      NoStore: no room, no right to write, or the folder holds something else.
+      UserError: a photograph cannot be read at the moment, or changed.
     """
     entries = _known(source, folder, field)
     if all(mark in entries for mark in source.marks):
@@ -124,7 +131,7 @@ def prepare(source: Source, folder: Path, field: str) -> Entries:
         folder.mkdir(parents=True, exist_ok=True)
         there = {path.name for path in folder.iterdir()}
         if there and not there & {"index.jsonl", "index.lock"}:
-            raise UserError(f"{field}={folder}: the folder holds something else; choose a new one")
+            raise NoStore(f"{field}={folder}: the folder holds something else; choose a new one")
         with alone(folder / "index.lock", f"is preparing {folder}"):
             entries = _known(source, folder, field)  # the other process may have done it meanwhile
             missing = [index for index, mark in enumerate(source.marks) if mark not in entries]
@@ -132,7 +139,7 @@ def prepare(source: Source, folder: Path, field: str) -> Entries:
                 _fill(source, missing, folder, entries, field)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{field}={folder}: {reason}; choose a folder with room that can be written to") from error
+        raise NoStore(f"{field}={folder}: {reason}; choose a folder with room that can be written to") from error
     return entries
 
 
@@ -150,7 +157,7 @@ def load(folder: Path, field: str) -> Entries:
     """What the store has. Lines that were cut off, or whose pixels are not there, count for nothing.
 
     Raises:
-      UserError: the index is of another format, or cannot be read.
+      NoStore: the index is of another format, or cannot be read.
     """
     path = folder / "index.jsonl"
     try:
@@ -159,9 +166,9 @@ def load(folder: Path, field: str) -> Entries:
         lines = path.read_text(errors="replace").splitlines()
         sizes = {int(shard.stem): shard.stat().st_size for shard in folder.glob("[0-9]*.raw")}
     except (OSError, ValueError) as error:
-        raise UserError(f"{field}={folder}: cannot be read ({error}); choose another folder") from error
+        raise NoStore(f"{field}={folder}: cannot be read ({error}); choose another folder") from error
     if lines[:1] != [HEAD]:
-        raise UserError(f"{field}={path}: not a store of this version; delete the folder, or choose another")
+        raise NoStore(f"{field}={path}: not a store of this version; delete the folder, or choose another")
     found = (_entry(line, sizes) for line in lines[1:])
     return dict(entry for entry in found if entry)
 
@@ -186,6 +193,7 @@ def _fill(source: Source, missing: list[int], folder: Path, entries: Entries, fi
     _write_index(folder, entries)
     shard, end = _tidy(folder, entries)
     fresh: Entries = {}
+    need = [source.channels * math.prod(source.sizes[index]) for index in missing] if source.sizes else []
     written, began = 0, time.monotonic()
     committed, told = began, began
     try:
@@ -204,9 +212,10 @@ def _fill(source: Source, missing: list[int], folder: Path, entries: Entries, fi
                 continue
             _commit(folder, entries, fresh)
             fresh, committed = {}, time.monotonic()
-            lacking = written / done * left - shutil.disk_usage(folder).free
+            to_come = sum(need[done:]) if need else written / done * left
+            lacking = to_come - shutil.disk_usage(folder).free
             if lacking > 0:
-                raise UserError(
+                raise NoStore(
                     f"{field}={folder}: the disk has about {lacking / 1e9:.1f} GB too little room for {len(source)} "
                     "decoded photographs; make room, or choose a folder on another disk"
                 )
@@ -228,8 +237,8 @@ def _decoded(source: Source, indices: list[int]) -> Iterator[tuple[int, UInt8[np
         except BrokenImage as error:
             return index, str(error)
         except OSError as error:  # the machine's fault at the moment
-            reason = error.strerror or str(error)
-            raise UserError(f"{source.names[index]}: cannot be read ({reason}); give the same command again") from error
+            name, reason = error.filename or source.names[index], error.strerror or str(error)
+            raise UserError(f"{name}: cannot be read ({reason}); give the same command again") from error
 
     allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
     cores, todo = min(len(allowed(0)) if allowed else os.cpu_count() or 1, MOST), iter(indices)

@@ -152,8 +152,9 @@ def resized(bands: Iterator[Band], size: tuple[int, int], shape: tuple[int, int]
         return unit
 
     for unit in imresize_bands(map(multiplied, bands), size, shape, scale):
-        alpha = unit[..., colours:] = unit[..., colours:].clip(0, 1)
+        alpha = unit[..., colours:]  # not clipped yet: where it overshoots colour does, as much
         unit[..., :colours] = (unit[..., :colours] / np.maximum(alpha, 1e-6)).clip(0, 1) * (alpha > 0)
+        unit[..., colours:] = alpha.clip(0, 1)
         yield (np.floor(unit * top + 0.5) if top > 1 else unit).astype(dtype)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 import warnings
 from collections.abc import Callable
@@ -93,9 +94,13 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
             raise BrokenImage("a camera's raw file, of which a preview alone would be read; develop it first")
         if image.format not in DTYPES:
             raise BrokenImage(f"pixels of type {image.format}; 8 and 16 bits without sign are read")
-        if image.get_typeof("orientation") and image.get("orientation") > 2:  # 2: mirrored, row by row
+        avif = head[4:8] == b"ftyp"  # libvips has turned it already
+        orientation = image.get("orientation") if image.get_typeof("orientation") else 1
+        if orientation > 2:  # 2: mirrored, row by row
             image = load(path, head, "random", max_pixels)
         image = image.autorot()
+        if image.format == "ushort" and avif:
+            image |= image >> image.get("bits-per-sample")  # libvips leaves the bits below 0, so that white is not
         if image.interpretation == "cmyk":
             depth = 16 if image.format == "ushort" else 8
             colour = image[:4].icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
@@ -104,6 +109,8 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
             raise BrokenImage(f"{image.bands} channels of kind {image.interpretation}; grey, RGB and CMYK are read")
         metadata = {name: image.get(name) for name in image.get_fields() if name in KEPT or name.startswith("exif-")}
         metadata.pop("exif-ifd0-Orientation", None)
+        if (avif or orientation > 1) and "xmp-data" in metadata:  # it would go on to say what was applied
+            metadata["xmp-data"] = re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", metadata["xmp-data"])
         region = pyvips.Region.new(image)
     except pyvips.Error as error:
         raise fault(error) from error

@@ -1,7 +1,6 @@
 """Pictures to files, from bands of rows and in bounded memory: libvips reads an uncompressed PNG out of a pipe."""
 
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import pyvips
 
 from srgan_jax.errors import UserError
+from srgan_jax.files import replacing
 from srgan_jax.inference.image_reader import Picture, fault
 
 ROWS = 64  # packed at a time
@@ -119,27 +119,20 @@ def write_picture(
         arguments["bigtiff"] = height * width * channels * dtype.itemsize > 4_000_000_000
     if arguments.get("compression") == "none":
         del arguments["predictor"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # of another name each time: a second command may be writing the same picture
-    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("x+b") as file:
-            pieces = packed(chain([first], bands), height, (width, channels), dtype)
+    with replacing(path) as partial, partial.open("x+b") as file:
+        pieces = packed(chain([first], bands), height, (width, channels), dtype)
 
-            def save(pipe: int) -> None:
-                source = pyvips.Source.new_from_descriptor(pipe)
-                image = pyvips.Image.pngload_source(source, access="sequential", fail_on="truncated", unlimited=True)
-                image, keep = with_metadata(image, like, kind.saver)
-                target = pyvips.Target.new_to_descriptor(file.fileno())
-                pyvips.Operation.call(f"{kind.saver}save_target", image, target, keep=keep, **arguments)
+        def save(pipe: int) -> None:
+            source = pyvips.Source.new_from_descriptor(pipe)
+            image = pyvips.Image.pngload_source(source, access="sequential", fail_on="truncated", unlimited=True)
+            image, keep = with_metadata(image, like, kind.saver)
+            target = pyvips.Target.new_to_descriptor(file.fileno())
+            pyvips.Operation.call(f"{kind.saver}save_target", image, target, keep=keep, **arguments)
 
-            try:
-                pour(pieces, save)
-            except pyvips.Error as error:
-                raise fault(error, UserError, f"{path}: cannot be written") from error
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        try:
+            pour(pieces, save)
+        except pyvips.Error as error:
+            raise fault(error, UserError, f"{path}: cannot be written") from error
 
 
 def packed(bands: Iterable[np.ndarray], height: int, row: tuple[int, int], dtype: np.dtype) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from srgan_jax.models.extent import SKIP, apply_within
 from srgan_jax.ops.conv import compiler_options
 
 SMALL = 128  # a picture that fits into a square of this side is taken whole, whatever memory there is
+EDGE = 1 / 4  # by which alpha differs within two pixels, from which on it is an edge
 HALOS = 24  # of these a tile is at most wide: beyond that the halos cost less than a fifth of the work
 SHARE = 4  # of the free memory, a quarter may go to tiles
 
@@ -77,13 +78,24 @@ def make_enlarge(network: nn.Module) -> Enlarge:
         sr = jnp.clip((sr + 1) / 2, 0, 1)
         return jnp.mean(sr, axis=-1, keepdims=True) if x.shape[-1] == 1 else sr
 
-    def exact(alpha: jax.Array, sr: jax.Array) -> jax.Array:
-        """`sr` of alpha, but wholly opaque or clear where alpha is so all around."""
-        for level in (0.0, 1.0):
-            other = jax.lax.reduce_window(alpha != level, False, jnp.logical_or, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
-            other = other.repeat(network.scale, axis=1).repeat(network.scale, axis=2)
-            sr = jnp.where(other, sr, level)
-        return sr
+    def around(x: jax.Array, start: float, reduce: Any) -> jax.Array:
+        """`reduce` over the 5x5 pixels around each, as large as SR."""
+        found = jax.lax.reduce_window(x, start, reduce, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
+        return found.repeat(network.scale, axis=1).repeat(network.scale, axis=2)
+
+    def cut_out(colour: jax.Array, alpha: jax.Array, sr: jax.Array, sr_alpha: jax.Array) -> jax.Array:
+        """SR's colour and alpha, of which `sr` is the product.
+
+        Alpha that is one number all around stays that number. Beside an EDGE of it, where both ring, but not alike, no
+        colour is but between those that show around.
+        """
+        least, most = around(alpha, 1.0, jax.lax.min), around(alpha, 0.0, jax.lax.max)
+        sr_alpha = jnp.where(least == most, least, sr_alpha)
+        sr = jnp.minimum(sr / jnp.maximum(sr_alpha, 1e-6), 1)
+        low = around(jnp.where(alpha > 0, colour, 1), 1.0, jax.lax.min)
+        high = around(jnp.where(alpha > 0, colour, 0), 0.0, jax.lax.max)
+        sr = jnp.where(most - least > EDGE, jnp.clip(sr, low, high), sr)
+        return jnp.concatenate([jnp.where(sr_alpha > 0, sr, 0), sr_alpha], axis=-1)
 
     @partial(jax.jit, compiler_options=compiler_options())
     def enlarge(variables: Any, tiles: jax.Array, sizes: jax.Array) -> jax.Array:
@@ -93,12 +105,9 @@ def make_enlarge(network: nn.Module) -> Enlarge:
         colours = 3 if unit.shape[-1] > 2 else 1
         colour, alpha = unit[..., :colours], unit[..., colours:]
         if alpha.shape[-1]:
-            colour = colour * alpha
-        sr = applied(variables, colour, sizes)
-        if alpha.shape[-1]:
-            alpha = exact(alpha, applied(variables, alpha, sizes))
-            sr = jnp.where(alpha > 0, jnp.minimum(sr / jnp.maximum(alpha, 1e-6), 1), 0)
-            sr = jnp.concatenate([sr, alpha], axis=-1)
+            sr = cut_out(colour, alpha, *(applied(variables, x, sizes) for x in (colour * alpha, alpha)))
+        else:
+            sr = applied(variables, colour, sizes)
         return (jnp.floor(sr * top + 0.5) if levels else sr).astype(tiles.dtype)
 
     return bounded(enlarge)
@@ -115,9 +124,10 @@ def auto_tile(
         return SMALL
     kind = enlarge, row.shape[-1], row.dtype
     if kind not in _bytes:
-        tiles = jax.ShapeDtypeStruct((1, SMALL, SMALL, row.shape[-1]), row.dtype)
+        shape = [padded(side, HALOS * halo) for side in size]  # where memory does, what will run: compiled once
+        tiles = jax.ShapeDtypeStruct((1, *shape, row.shape[-1]), row.dtype)
         needs = enlarge.lower(variables, tiles, jax.ShapeDtypeStruct((1, 2), np.int32)).compile().memory_analysis()
-        _bytes[kind] = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / SMALL**2
+        _bytes[kind] = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / math.prod(shape)
     free = free_memory() or host_memory() / devices
     held = math.isqrt(int(free / SHARE / batch / _bytes[kind]))
     return max(min(HALOS * halo, held // STEP * STEP), 2 * halo + 32, SMALL)

@@ -36,10 +36,12 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
     taken. Of files, those below `folder` alone are given, or may be named by a request. What another site's page has
     the browser send is refused.
     """
-    folder, arriving = folder.resolve(), 0  # bytes that came of uploads under way
+    from starlette.requests import ClientDisconnect  # it comes with gradio, which is no requirement
+
+    folder, arriving, came = folder.resolve(), 0, 0  # bytes of uploads under way; of all that ever came
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal arriving
+        nonlocal arriving, came
         if scope["type"] == "lifespan":
             return await app(scope, receive, send)
         if scope["type"] != "http":
@@ -67,21 +69,24 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
             if int(length) > (upload if path == UPLOAD else BODY):
                 return await refuse(413, f"The request is larger than the {upload / 1e6:g} MB that are taken here.")
             if path == UPLOAD:
-                if arriving + sum(size for _, size, _ in files(folder)) > stored:
+                room = stored - arriving - sum(size for _, size, _ in files(folder))
+                if room < 0:
                     return await refuse(503, "There is no room for more files now: try again in some minutes.")
-                came = 0
+                end, own = came + room, 0  # what others bring meanwhile takes of the same room
 
                 async def counted() -> Scope:
-                    nonlocal came, arriving
+                    nonlocal arriving, came, own
                     message = await receive()
                     size = len(message.get("body", b""))
-                    came, arriving = came + size, arriving + size
-                    return message
+                    own, arriving, came = own + size, arriving + size, came + size
+                    return message if came <= end else {"type": "http.disconnect"}
 
                 try:
                     return await app(scope, counted, sent)
+                except ClientDisconnect:  # or is taken to have gone; sweep removes what came
+                    return None
                 finally:
-                    arriving -= came
+                    arriving -= own
             if path == JOIN:
                 receive, body = await read(receive)
                 if not all(within(folder, name) for name in named(body)):

@@ -112,7 +112,7 @@ def make_page(gradio: Any, enlarge: Enlarge, names: Sequence[str], limits: Limit
             f"# {TITLE}\nFiles up to {limits.upload / 1e6:g} MB, pictures up to {limits.input_pixels / 1e6:g} million "
             f"pixels, enlarged up to {limits.output_pixels / 1e6:g} million."
         )
-        upload = gradio.File(label="Picture", file_types=["image"], type="filepath", elem_id="upload")
+        upload = gradio.File(label="Picture", file_types=["image", ".tga"], type="filepath", elem_id="upload")
         weights = gradio.Dropdown(names, value=names[0], label="Weights", visible=len(names) > 1, elem_id="weights")
         start = gradio.Button("Enlarge", variant="primary", elem_id="start")
         said = gradio.Textbox(label="Result", interactive=False, elem_id="said")

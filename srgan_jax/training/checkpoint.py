@@ -124,6 +124,11 @@ class Checkpoints:
         )
         return serialization.from_state_dict(template, _with_none(tree, template)), records["meta"]
 
+    def reject(self, step: int) -> None:
+        """Puts a step away from which training diverged twice, so that `restore` takes another, if there is one."""
+        if _steps(self.folder)[1:]:
+            self._put_away(step, "is where training diverged from twice")
+
     def close(self) -> None:
         """Waits for the save in flight.
 
@@ -192,12 +197,14 @@ class Checkpoints:
             problem = str(error)
         if not _anywhere(bool(problem)):
             return found
+        self._put_away(step, f"is damaged ({problem or 'another process cannot read it'})")
+        return None
+
+    def _put_away(self, step: int, why: str) -> None:
         if jax.process_index() == 0:
             moved = put_away(self.folder / str(step))
-            problem = problem or "another process cannot read it"
-            log.warning("warning: checkpoint %d is damaged (%s): moved to %s", step, problem, moved)
+            log.warning("warning: checkpoint %d %s: moved to %s", step, why, moved)
         multihost_utils.sync_global_devices("put away")
-        return None
 
     def _none_good(self) -> UserError:
         place = self.folder.parent / QUARANTINE

@@ -40,6 +40,7 @@ class Run:
     layout: parallel.Layout
     feed: Feed
     facts: dict[str, str]
+    code: dict[str, str]  # as it was when the process began: a checkout may change under a run
     feature_params: Any
     validation: Validation | None
     statistics: Callable[[GanState], GanState]
@@ -55,10 +56,12 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
       UserError: before anything is written, for input that cannot work; later, if training diverges again and again.
     """
     start.refuse_workdir(workdir)
-    layout = parallel.make_layout(config)
+    layout, code = parallel.make_layout(config), code_version()
     source = make_source(config.data)
     feature_params = start.load_features(config)
     facts = {"photographs": source.fingerprint, "feature weights": digest(feature_params.get("feature", {}))}
+    if "lpips" in feature_params:
+        facts["LPIPS weights"] = digest(feature_params["lpips"])
     resumed = has_checkpoint(workdir)
     parallel.agree({"config": start.digest(config), "checkpoints": str(resumed), **facts})
     validation = Validation(config, source) if config.validation.every and parallel.is_lead() else None
@@ -83,20 +86,24 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         checkpoints = stack.enter_context(closing(Checkpoints(workdir, config.checkpoint.keep)))
         stack.enter_context(guards.together())  # before what is above would wait for processes that are gone
         statistics = make_statistics(config, source, layout)
-        run = Run(
-            config, workdir, layout, feed, facts, feature_params, validation, statistics, checkpoints, watchdog, stop
-        )
-        rollbacks = 0
+        given = layout, feed, facts, code, feature_params, validation, statistics, checkpoints, watchdog, stop
+        run = Run(config, workdir, *given)
+        rollbacks, began = 0, -1
         while True:
             try:
                 return _updates(run, states.pop(), rollbacks)
             except guards.Diverged as error:
-                if error.rollbacks >= config.guard.rollbacks:
-                    raise keep_batch(run.config, source, error, workdir) from error
-                rollbacks = error.rollbacks + 1
-                rate = config.guard.factor**rollbacks
-                log.warning("warning: %s: back to the last checkpoint, learning rate times %g from now on", error, rate)
-            checkpoints.wait()  # for one that the next line would miss
+                diverged = error
+            if diverged.rollbacks >= config.guard.rollbacks:
+                raise keep_batch(run.config, source, diverged, workdir)
+            rollbacks = diverged.rollbacks + 1
+            rate = config.guard.factor**rollbacks
+            log.warning("warning: %s: back to the last checkpoint, learning rate times %g from now on", diverged, rate)
+            checkpoints.wait()  # for one that the next lines would miss
+            if diverged.began == began:  # what is wrong may be in it already
+                checkpoints.reject(began)
+            began = diverged.began
+            del diverged  # and its state
             states.append(start.initial_state(config, layout, has_checkpoint(workdir)))
 
 
@@ -111,7 +118,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
     if resumed:
         state, meta = run.checkpoints.restore(state)
         for name, value in run.facts.items():
-            if meta["facts"][name] != value:
+            if meta["facts"].get(name, value) != value:
                 raise UserError(f"--workdir={run.workdir}: the run began with other {name}; use another --workdir")
         rollbacks = max(rollbacks, meta.get("rollbacks", 0))
     first = int(state.g.step)
@@ -147,7 +154,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
             skipped, stop = figures.pop(SKIPPED), figures.pop(STOP)
             progress.add(step, figures, skipped)
             if skips.add(step, skipped):
-                raise guards.Diverged(skips.first, rollbacks, layout.leave(state))
+                raise guards.Diverged(skips.first, first, rollbacks, layout.leave(state))
             return bool(stop)
 
         unread, stopping = None, False
@@ -191,7 +198,7 @@ def _validate(run: Run, upscale: Any, state: GanState, writer: Writer, step: int
 
 def _meta(run: Run, rollbacks: int) -> dict[str, Any]:
     config = run.config.to_dict()
-    return {"facts": run.facts, "config": config, "code": code_version(), "rollbacks": rollbacks}
+    return {"facts": run.facts, "config": config, "code": run.code, "rollbacks": rollbacks}
 
 
 def _placed(run: Run, call: int) -> Iterator[Any]:

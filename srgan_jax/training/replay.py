@@ -1,7 +1,7 @@
 """The update at which training diverged, kept and run again."""
 
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,12 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
     if parallel.is_lead():
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier time
     parallel.from_lead({})  # the others wait until it is gone
-    with closing(Checkpoints(folder, 1)) as checkpoints:
+    said = f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}"
+    anew = "start anew with a lower config.optimizer.learning_rate"
+    with suppress(UserError), closing(Checkpoints(folder, 1)) as checkpoints:
         checkpoints.save(first, state, {"rollbacks": error.rollbacks}, None)
+    if checkpoints.failures:
+        return UserError(f"{said}, which could not be kept in {folder} ({checkpoints.failure}); {anew}")
     if parallel.is_lead():
         call, i = divmod(first, config.steps_per_call)
         feed = make_feed(config, source)
@@ -45,10 +49,7 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
         with replacing(folder / BATCH) as partial, partial.open("wb") as file:
             np.savez(file, hr=np.asarray(hr), step=first)
     parallel.from_lead({})  # the others would end the lead before it has written
-    return UserError(
-        f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}; look at it by "
-        f"`srgan replay --workdir {workdir}`, and start anew with a lower config.optimizer.learning_rate"
-    )
+    return UserError(f"{said}; look at it by `srgan replay --workdir {workdir}`, and {anew}")
 
 
 def replay(workdir: Path) -> dict[str, float]:

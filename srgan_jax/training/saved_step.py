@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from srgan_jax.errors import FULL
 from srgan_jax.provenance import digest_leaves
@@ -51,6 +50,8 @@ def read_records(step: Path) -> dict[str, Any]:
     Raises:
       Damaged: one is missing, unreadable, or not what was saved.
     """
+    import orbax.checkpoint as ocp  # not for those who read a file of weights: it takes its time
+
     if not (step / "state").is_dir():
         raise Damaged("it holds no state")
     try:  # Orbax reads this on opening the folder, and fails on what it cannot understand
@@ -83,6 +84,8 @@ def read_state(step: Path, digests: dict[str, str] | None, part: Any = None) -> 
     Raises:
       Damaged: arrays are missing, unreadable, or not what was saved.
     """
+    import orbax.checkpoint as ocp
+
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process_{here}"

@@ -19,7 +19,7 @@ from srgan_jax.training.start import with_field
 from srgan_jax.training.state import AUGMENT, GanState
 from srgan_jax.training.steps import make_crops
 
-CROPS = 320  # that the statistics are of
+CROPS, BATCHES = 320, 20  # that the statistics are of, at least
 
 
 def make_statistics(config: ConfigDict, source: Source, layout: parallel.Layout) -> Callable[[GanState], GanState]:
@@ -31,7 +31,7 @@ def make_statistics(config: ConfigDict, source: Source, layout: parallel.Layout)
     network = build_generator(config)
     parts = config.parallel.accumulate * (layout.mesh.size if config.parallel.batch_norm == "replica" else 1)
     size = min(config.batch_size // parts, CROPS)
-    count = CROPS // size
+    count = max(CROPS // size, BATCHES)
     fields = {"batch_size": size, "steps_per_call": count, "data.pipeline": "host"}
     for field, value in (fields | {"discriminator.updates": 1, "parallel.accumulate": 1}).items():
         config = with_field(config, field, value)

@@ -24,13 +24,14 @@ CONVENTION = "LR in [0, 1], output in [-1, 1]"
 def write_generator(path: Path, variables: Tensors, config: ConfigDict, name: str, stated: dict[str, str]) -> None:
     """A file that read_config and read_variables read.
 
-    `variables` by their paths, "params/conv_first/kernel"; of `config` the part is kept that makes the network; `name`
-    is how tables call it; `stated` joins the metadata. Raises UserError if the file cannot be written.
+    `variables` by their paths, "params/conv_first/kernel"; of `config` the part is kept that makes the network, which
+    computes in float32 whatever it was trained in; `name` is how tables call it; `stated` joins the metadata. Raises
+    UserError if the file cannot be written.
     """
     metadata = {
         "kind": "generator",
         "network": config.generator.name,
-        "config": json.dumps({field: config.to_dict()[field] for field in SECTIONS}),
+        "config": json.dumps({field: config.to_dict()[field] for field in SECTIONS} | {"dtype": "float32"}),
         "convention": CONVENTION,
         "name": name,
     }

@@ -112,6 +112,7 @@ def test_any_factor(weights, tmp_path, scale):
         (["-i", "a.png", "-o", "a.png"], ["-o", "would replace"]),
         (["-i", "a.png", "-o", "a.png", "--overwrite"], ["-o", "would replace"]),
         (["-i", ".", "-o", ".", "--suffix", "_x4", "--overwrite"], ["-o", "would replace a_x4.png"]),
+        (["-i", "a.png", "other", "-o", "other", "--suffix", "_x4", "--overwrite"], ["would replace other/a_x4.png"]),
         (["-i", "a.png", "-o", "b.gif"], ["-o: b.gif", ".png"]),
         (["-i", "a.png", "-o", "v2.5"], ["-o: v2.5", "a folder that is there"]),
         (["-i", "a.png", "a.png", "b.png", "-o", "c.png"], ["-o: c.png", "give a folder"]),
@@ -129,7 +130,8 @@ def test_any_factor(weights, tmp_path, scale):
 def test_refused_in_one_line(weights, tmp_path, capsys, monkeypatch, arguments, parts):
     monkeypatch.chdir(tmp_path)
     noise(tmp_path / "a.png"), noise(tmp_path / "b.png"), noise(tmp_path / "a_x4.png")
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty").mkdir(), (tmp_path / "other").mkdir()
+    noise(tmp_path / "other" / "a_x4.png")
     (tmp_path / "file").write_text("")
     before = names(tmp_path)
     line = refusal(capsys, ["upscale", "--checkpoint", weights, *arguments])

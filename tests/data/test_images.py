@@ -1,12 +1,16 @@
 """Files as they arrive: every mode becomes uint8 RGB, and every damage a BrokenImage with a reason."""
 
+import errno
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from srgan_jax.__main__ import main
 from srgan_jax.data.images import BrokenImage, image_size, is_grey, list_images, read_image, write_png
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
@@ -179,6 +183,32 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert image_size(path) == expected.shape[:2]
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_tiff_is_turned_once(tmp_path, orientation, mode, compression):
+    path, levels = tmp_path / "a.tif", RGB[..., 0].astype(np.uint16) * 257
+    image = Image.fromarray(levels) if mode == "I;16" else Image.fromarray(RGB).convert(mode)
+    image.save(path, compression=compression, tiffinfo={0x0112: orientation})
+    upright = RGB[..., :1].repeat(3, axis=-1) if mode == "I;16" else np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(read_image(path), TURNED[orientation](upright))
+    assert image_size(path) == TURNED[orientation](upright).shape[:2]
+
+
+@pytest.mark.parametrize("by", ["exif", "xmp"])
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "avif", "tif"])
+def test_the_size_is_that_of_the_picture_on_its_side(tmp_path, ending, by):
+    path, text, exif = tmp_path / f"a.{ending}", PngInfo(), Image.Exif()
+    xmp = '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    text.add_itxt("XML:com.adobe.xmp", xmp)
+    exif[0x0112] = 6
+    options = {"exif": exif} if by == "exif" else {"pnginfo": text} if ending == "png" else {"xmp": xmp.encode()}
+    if ending == "tif":
+        options = {"tiffinfo": {0x0112: 6} if by == "exif" else {700: xmp.encode()}}
+    Image.fromarray(RGB).save(path, **options)
+    assert image_size(path) == read_image(path).shape[:2] == (20, 12)
+
+
 def test_one_pixel(tmp_path):
     path = png(tmp_path, pixels=RGB[:1, :1])
     assert image_size(path) == (1, 1)
@@ -217,6 +247,21 @@ def test_a_linked_folder_is_listed_once_by_the_first_of_its_names(tmp_path):
             else:
                 folder.symlink_to(f"a{i:02}", target_is_directory=True)
     assert list_images(tmp_path) == [tmp_path / f"a{i:02}" / "a.png" for i in range(20)]
+
+
+def test_a_folder_out_of_reach_is_told_of_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / "locked").mkdir()
+    png(tmp_path)
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert main(["data", "check", str(tmp_path), "--crop", "8"]) == 0
+    assert capsys.readouterr().err.count("locked: Permission denied; what is in it is left out") == 1
 
 
 def test_write_png_round_trip_and_new_folders(tmp_path):

@@ -14,7 +14,7 @@ from configs import base
 from srgan_jax.data import prepare, store
 from srgan_jax.data.sources import make_source
 from srgan_jax.errors import UserError
-from srgan_jax.ops.bicubic import imresize
+from srgan_jax.ops.bicubic import PADDING, imresize
 
 
 def pixels(seed, height=20, width=24):
@@ -157,9 +157,11 @@ def test_what_is_made_of_a_photograph():
     grey, hr = inputs("grey", image)
     np.testing.assert_array_equal(hr, image)
     assert np.abs(grey.astype(float) - np.asarray(Image.fromarray(image).convert("L"))[..., None]).max() <= 1
-    small, hr = inputs("upscaled", image, shrink=4)
-    np.testing.assert_array_equal(hr, image[:16])
-    np.testing.assert_array_equal(small, imresize(imresize(image[:16], scale=0.25), scale=4))
+    for boundary in PADDING:
+        small, hr = inputs("upscaled", image, shrink=4, boundary=boundary)
+        np.testing.assert_array_equal(hr, image[:16])
+        lr = imresize(image[:16], scale=0.25, boundary=boundary)
+        np.testing.assert_array_equal(small, imresize(lr, scale=4, boundary=boundary))
     step = np.zeros((16, 24, 3), np.uint8)
     step[:, 12:] = 100  # Sobel's gradient is 4 times the step at both sides of it
     edges, _ = inputs("edges", step)

@@ -218,7 +218,7 @@ def test_a_write_that_fails_is_one_line_and_leaves_a_valid_store(photographs, tm
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (7000, before[1]))
     try:
-        with pytest.raises(UserError, match=f"^field={place}: File too large; choose a folder with room") as caught:
+        with pytest.raises(store.NoStore, match=f"^field={place}: File too large; choose a folder with room") as caught:
             store.prepare(folder(photographs)[0], place, "field")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -230,11 +230,14 @@ def test_a_write_that_fails_is_one_line_and_leaves_a_valid_store(photographs, tm
     assert len(decoded) == 3
 
 
-def test_too_little_room_is_seen_before_the_disk_is_full(photographs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sizes", ["known", "not known"])
+def test_too_little_room_is_seen_before_the_disk_is_full(photographs, tmp_path, monkeypatch, sizes):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(UserError, match="^field=.*too little room for 5 decoded photographs"):
-        store.prepare(folder(photographs)[0], tmp_path / "store", "field")
+    source, decoded = folder(photographs)
+    source.sizes = source.sizes if sizes == "known" else []
+    with pytest.raises(store.NoStore, match="^field=.*too little room for 5 decoded photographs"):
+        store.prepare(source, tmp_path / "store", "field")
 
 
 def test_places_that_will_not_do(photographs, tmp_path, monkeypatch, caplog):
@@ -249,7 +252,7 @@ def test_places_that_will_not_do(photographs, tmp_path, monkeypatch, caplog):
         (photographs, "something else"),
         (tmp_path / "old", "not a store of this version"),
     ]:
-        with pytest.raises(UserError, match=f"^field={place}.*{reason}"):
+        with pytest.raises(store.NoStore, match=f"^field={place}.*{reason}"):
             store.prepare(source, place, "field")
     data = base.get_config().data
     data.update(source="folder", path=str(photographs), crop=16)

@@ -90,6 +90,25 @@ def test_zoom_keeps_pixels_crisp_and_the_middle_in_the_middle(opened):
     assert zoom(opened, "fit")["wide"] == fit["wide"]
 
 
+def test_from_fit_the_middle_stays_in_the_middle_of_a_high_frame(opened):
+    resize(opened, 400)
+    fit = zoom(opened, "fit")
+    assert fit["high"] < fit["frame"][1] - 100
+    state = zoom(opened, "8")
+    assert abs(state["top"] + state["frame"][1] / 2 - state["high"] / 2) <= 2
+
+
+def test_a_clear_picture_shows_nothing_of_the_other(browser, tmp_path):
+    for name, colour in (("clear.png", (0, 0, 255, 0)), ("red.png", (255, 0, 0, 255))):
+        Image.new("RGBA", (100, 100), colour).save(tmp_path / name)
+    assert main(["compare", f"{tmp_path}/clear.png", f"{tmp_path}/red.png", "-o", f"{tmp_path}/page.html"]) == 0
+    browser.get((tmp_path / "page.html").as_uri())
+    browser.find_element("class name", "stage").screenshot(f"{tmp_path}/stage.png")
+    shown = read_image(tmp_path / "stage.png").astype(int)
+    middle, (left, right) = len(shown) // 2, (shown.shape[1] // 4, shown.shape[1] * 3 // 4)
+    assert shown[middle, right].tolist() == [255, 0, 0] and shown[middle, left].min() > 200
+
+
 def test_dragging_the_bar_wipes_and_dragging_elsewhere_pans(opened, folder):
     from selenium.webdriver import ActionChains, Keys
     from selenium.webdriver.support.ui import Select

@@ -118,7 +118,7 @@ def test_a_file_of_weights_is_what_it_came_from(tmp_path):
     (written,) = export(network, variables, config, "A name", output=tmp_path / "new" / "one", formats=["safetensors"])
     path = tmp_path / "new" / "one" / written.name
     again, name = read_config(path, "")
-    assert name == "A name" and build_generator(again) == network
+    assert name == "A name" and build_generator(again) == network.clone(dtype=jnp.float32)
     assert sorted(again) == ["dtype", "generator", "scale"]
     jax.tree.map(np.testing.assert_array_equal, read_variables(path, again, ""), variables)
     assert written.difference == 0 and written.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

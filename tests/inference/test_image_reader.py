@@ -121,14 +121,14 @@ def test_a_cameras_raw_file_is_not_its_preview(tmp_path):
 
 
 def test_16_bits_of_other_writers_and_kinds(tmp_path):
-    grey = DEEP[..., 0]
     for ending in ("png", "tif", "pgm"):
-        np.testing.assert_array_equal(pixels(saved(tmp_path / f"a.{ending}", grey))[..., 0], grey)
+        np.testing.assert_array_equal(pixels(saved(tmp_path / f"a.{ending}", DEEP[..., 0]))[..., 0], DEEP[..., 0])
     (tmp_path / "rgb.ppm").write_bytes(b"P6 20 12 65535\n" + DEEP[..., :3].astype(">u2").tobytes())
     assert "16 bits in PPM" in refusal(tmp_path / "rgb.ppm")  # Pillow would cut it to 8 without a word
-    path = from_libvips(tmp_path / "a.avif", DEEP[..., :3], "rgb16", bitdepth=10, lossless=True)
-    ours = pixels(path)
-    assert ours.dtype == np.uint16 and len(np.unique(ours)) > 300
+    deep = DEEP[..., :3] | np.uint16(65535) * (np.arange(20, dtype=np.uint16)[:, None] < 4)  # with white
+    for bits in (10, 12):
+        ours = pixels(from_libvips(tmp_path / "a.avif", deep, "rgb16", bitdepth=bits, lossless=True))
+        assert ours.dtype == np.uint16 and len(np.unique(ours)) > 300 and ours.max() == 65535
 
 
 @pytest.mark.parametrize("ending", ["jpg", "tif"])

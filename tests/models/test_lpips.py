@@ -36,7 +36,7 @@ def pairs():
     for (height, width), path in zip(SIZES, SAMPLES, strict=False):
         picture = centre(read_image(path), 131)[: height + 3, : width + 3]
         hr = picture[:height, :width]
-        bicubic = imresize(imresize(hr, scale=1 / 4), shape=hr.shape[:2])
+        bicubic = imresize(imresize(hr, scale=1 / 4), scale=4)[:height, :width]
         noisy = np.clip(hr + rng.normal(0, 20, hr.shape), 0, 255)
         blurred = sum(picture[i : i + height, j : j + width].astype(float) for i in range(3) for j in range(3)) / 9
         shifted = picture[3:, 3:]

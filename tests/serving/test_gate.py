@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from srgan_jax.serving.answer import Limits
 from srgan_jax.serving.gate import BODY, HEADERS, JOIN, UPLOAD, gate, sweep
@@ -147,6 +148,35 @@ def test_uploads_under_way_count_as_stored(tmp_path):
         await asyncio.gather(*asked)
         await gated(scope, receive, send)
         assert statuses == [503, 200, 200, 200]
+
+    asyncio.run(main())
+
+
+def test_uploads_that_began_while_there_was_room_for_each_do_not_all_come(tmp_path):
+    async def main():
+        go_on, statuses = asyncio.Event(), []
+
+        async def app(scope, receive, send):
+            await go_on.wait()
+            if (await receive())["type"] == "http.disconnect":
+                raise ClientDisconnect
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def receive():
+            return {"type": "http.request", "body": b"x" * 1000, "more_body": False}
+
+        async def send(message):
+            statuses.append(message["status"])
+
+        gated = gate(app, tmp_path, upload=1000, stored=2500)
+        scope = {"type": "http", "method": "POST", "path": UPLOAD, "headers": [(b"content-length", b"1000")]}
+        asked = [asyncio.create_task(gated(scope, receive, send)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        go_on.set()
+        await asyncio.gather(*asked)
+        assert statuses == [200, 200]
+        await gated(scope, receive, send)
+        assert statuses == [200, 200, 200]  # nothing is stored, and nothing under way
 
     asyncio.run(main())
 

@@ -223,6 +223,21 @@ def test_names_of_uploads_stay_in_the_folder_and_unknown_weights_are_refused(ser
 
 
 @needs_gradio
+def test_an_upload_that_is_broken_off_is_no_fault_of_the_server(server):
+    """Which would tell the terminal, and `server` looks at that."""
+    address, _ = server
+    host, port = address.removeprefix("http://").strip("/").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+            b'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + bytes(1000)
+        )
+        time.sleep(0.3)
+    assert upload(address, b"x" * 1000)[0] == 200
+
+
+@needs_gradio
 def test_the_queue_is_limited(server, tmp_path):
     address, _ = server
     Image.new("L", (300, 300)).save(tmp_path / "a.png")

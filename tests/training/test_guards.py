@@ -1,6 +1,8 @@
 """What is not finite is skipped, then gone back from; what stalls is ended."""
 
+import json
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from running import ROOT, assert_same_bits, logged, train
+from running import ROOT, assert_same_bits, command, logged, train
 from test_steps import made, some_batch
 
 from configs import tiny_gan
-from srgan_jax.training import guards, loop
+from srgan_jax import provenance
+from srgan_jax.__main__ import main
+from srgan_jax.training import checkpoint, guards, loop
 from srgan_jax.training.call import SKIPPED, guarded
 
 FIELDS = ("validation.every=0", "log.every=1", "log.tensorboard=False", "data.pipeline=device")
@@ -85,6 +89,33 @@ def test_nan_again_and_again_goes_back_with_a_lower_rate(tmp_path, monkeypatch, 
     train("tiny_gan", tmp_path / "other", *fields, "steps=8")
     train("tiny_gan", tmp_path / "other", *fields, "steps=12")
     assert_same_bits(tmp_path / "run", tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_training_diverges_from_twice_is_put_away(tmp_path, monkeypatch, capsys):
+    """From update 5 on twice, as if step 4 were poisoned; what a checkpoint says of the code is of the start."""
+    rate = tiny_gan.get_config().optimizer.learning_rate
+    spoil(monkeypatch, lambda step, config: (step >= 5) & (config.optimizer.learning_rate > rate / 10))
+    commits = iter(["loaded", *["edited meanwhile"] * 99])
+    monkeypatch.setattr(provenance, "_git", lambda *arguments: arguments[0] == "ls-files" or next(commits))
+    fields = (*FIELDS, "checkpoint.every=2", "guard.patience=3", "guard.factor=0.25", "steps=8")
+    train("tiny_gan", tmp_path / "run", *fields)
+    told = capsys.readouterr().err
+    starts = re.findall(r"from step (\d) to 8|checkpoint (4) is where training diverged from twice: moved", told)
+    assert starts == [("0", ""), ("4", ""), ("", "4"), ("2", "")]
+    assert (tmp_path / "run" / "quarantine" / "4").is_dir()
+    for step in (6, 8):
+        meta = json.loads((tmp_path / "run" / "checkpoints" / str(step) / "meta" / "metadata").read_text())
+        assert meta["code"]["commit"] == "loaded" and meta["rollbacks"] == 2
+
+
+def test_an_update_that_cannot_be_kept_is_told(tmp_path, monkeypatch, capsys):
+    spoil(monkeypatch, lambda step, config: step >= 1)
+    monkeypatch.setattr(checkpoint, "_begin", lambda *arguments: "0.1 MB are free, it needs 3.0")
+    fields = (*FIELDS, "checkpoint.every=9", "guard.patience=2", "guard.rollbacks=0", "steps=9")
+    assert main(command("tiny_gan", tmp_path / "run", *fields)) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "training diverged again at update 1, which could not be kept" in line and "0.1 MB are free" in line
 
 
 def test_skips_are_counted_across_calls(caplog):

@@ -5,8 +5,11 @@ import shutil
 import signal
 import time
 
+import jax
 import pytest
 from running import assert_same_bits, command, leaves, logged, refusal, run, run_all, spawn, spawn_all, train
+
+from srgan_jax.training import start
 
 
 @pytest.mark.slow
@@ -45,6 +48,10 @@ def test_a_run_by_lpips(tmp_path, monkeypatch, capsys, lpips_files):
     train("tiny", split, *fields, "steps=2")
     assert_same_bits(straight, split)
     assert all(0 < value < 2 for value in logged(straight, "g/lpips").values())
+    with monkeypatch.context() as others:
+        load = start.load_features
+        others.setattr(start, "load_features", lambda config: jax.tree.map(lambda x: 1.5 * x, load(config)))
+        assert "began with other LPIPS weights" in refusal(capsys, command("tiny", split, *fields, "steps=3"))
     weights.unlink()
     weights.symlink_to(lpips_files["alex"])
     line = refusal(capsys, command("tiny", tmp_path / "other", *fields))

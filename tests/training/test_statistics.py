@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from running import leaves, train
 
+from srgan_jax import config as configs
 from srgan_jax.data.host_pipeline import batches
 from srgan_jax.data.sources import make_source
+from srgan_jax.training import parallel, statistics
+from srgan_jax.training.start import initial_state
 from srgan_jax.training.state import AUGMENT
 from srgan_jax.training.statistics import CROPS
 from srgan_jax.training.steps import make_crops
@@ -47,6 +50,17 @@ def test_they_are_of_the_averages_on_the_first_crops(tmp_path):
         saved = _at(variables["batch_stats"], norm)
         np.testing.assert_allclose(saved["mean"], mean, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(saved["var"], var, rtol=1e-4)
+
+
+def test_large_batches_are_no_fewer_than_twenty(monkeypatch):
+    config = configs.load("configs/tiny.py", ["--config.ema=0.9", "--config.batch_size=64"])
+    source, layout = make_source(config.data), parallel.make_layout(config)
+    feed = statistics.make_feed
+    taken = []
+    monkeypatch.setattr(statistics, "make_feed", lambda *given: taken.append(given[0]) or feed(*given))
+    state = statistics.make_statistics(config, source, layout)(initial_state(config, layout, resumed=False))
+    assert [(config.steps_per_call, config.batch_size) for config in taken] == [(20, 64)]
+    assert state.g.batch_stats["norm_after"]["var"].min() > 0
 
 
 def _at(tree, path):
