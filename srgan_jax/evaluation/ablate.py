@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
 from srgan_jax.evaluation.grid import Grid, Row
-from srgan_jax.evaluation.measure import measured
+from srgan_jax.evaluation.measure import FIGURES, measured
 from srgan_jax.evaluation.processes import Child, children
 from srgan_jax.evaluation.results import RESULTS, Line, read_results, run_folder, seconds_trained, write_results
 from srgan_jax.fields import flatten
@@ -39,10 +39,14 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
     refuse_workdir(workdir)
     base = next(iter(grid.rows.values()))
     rows = [row for name, row in grid.rows.items() if name in names]
+    path = workdir / RESULTS
     with lock(workdir, "runs a grid"), children(say) as child:
-        path = workdir / RESULTS
-        lines = {(line["row"], line["seed"]): line for line in (read_results(path) if path.exists() else [])}
-        for row in rows:
+        lines = {
+            (line["row"], line["seed"]): line
+            for line in (read_results(path) if path.exists() else [])
+            if line["status"] == "failed" or run_folder(workdir, line["row"], line["seed"]).is_dir()  # not removed
+        }
+        for row in grid.rows.values():  # one page compares all of them
             there = {int(run.name[4:]) for run in (workdir / row.name).glob("seed*") if run.name[4:].isdecimal()}
             for seed in sorted(there.union(grid.seeds)):  # the others as well: one mean is taken over all
                 _refuse_changes(row, seed, workdir)
@@ -58,7 +62,8 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
                     "command": ["srgan", *_arguments(row, seed, workdir)],
                 }
                 if newest_step(run_folder(workdir, row.name, seed)) >= row.config.steps and (row.name, seed) in lines:
-                    line["command"] = lines[row.name, seed]["command"]  # the one that trained it
+                    trained = lines[row.name, seed]  # by which, the grid's file may have changed since
+                    line |= {"command": trained["command"], "differences": trained["differences"]}
                 try:
                     line |= {"status": "done", "reason": ""} | _run(grid, row, seed, workdir, child, say)
                     figures = line["figures"].items()
@@ -100,6 +105,7 @@ def _run(grid: Grid, row: Row, seed: int, workdir: Path, child: Child, say: Say)
     log = run / "train.log"
     if newest_step(run) < steps:
         say(f"{name}: training to step {steps}; see {log}")
+        (run / FIGURES).unlink(missing_ok=True)  # of what was trained there before
         code = child(["srgan_jax", *_arguments(row, seed, workdir)], log)
         if code:
             raise Failed(_reason(code, log))

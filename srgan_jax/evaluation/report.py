@@ -18,6 +18,8 @@ from srgan_jax.metrics import from_json
 from srgan_jax.weights.vgg_file import digest
 
 REPORT = "report.html"
+# of data: what decides which photographs, or parts of them, a run is trained on
+CHOSEN = tuple(f"data.{field}:" for field in "source path name input target direction split feature resize".split())
 CURVES = {"g/loss": "Training loss, each row's own", "validation/psnr_y": "PSNR-Y on the validation photographs, dB"}
 
 
@@ -88,7 +90,8 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
             for row, (_, figures, reason) in found.items()
         ],
         "against_paper": any(theirs.values()),
-        "warnings": _other_data(name, measured) + (paper.warnings(here) if any(theirs.values()) else []),
+        "warnings": _other_data(name, measured)
+        + [said for said in paper.warnings(here) if any(theirs.values()) and said.startswith(f"warning: {name}:")],
     }
 
 
@@ -118,7 +121,7 @@ def _other_training(done: Sequence[Line], measured: dict[Any, Any]) -> list[str]
         if len(of) > 1
     ]
     known = {of["trained_on"]["photographs"] for of in measured.values()}
-    meant = any(difference.startswith("data.") for line in done for difference in line["differences"])
+    meant = any(difference.startswith(CHOSEN) for line in done for difference in line["differences"])
     if len(known) > 1 and not meant:
         lines.append("warning: runs were trained on different photographs (below, Trained with); rows do not compare")
     return lines

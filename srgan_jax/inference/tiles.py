@@ -124,7 +124,9 @@ def auto_tile(
         return SMALL
     kind = enlarge, row.shape[-1], row.dtype
     if kind not in _bytes:
-        shape = [padded(side, HALOS * halo) for side in size]  # where memory does, what will run: compiled once
+        # on a CPU what will run, if memory does: compiled once; an accelerator may be too small to compile that for
+        whole = jax.default_backend() == "cpu"
+        shape = [padded(side, HALOS * halo) if whole else SMALL for side in size]
         tiles = jax.ShapeDtypeStruct((1, *shape, row.shape[-1]), row.dtype)
         needs = enlarge.lower(variables, tiles, jax.ShapeDtypeStruct((1, 2), np.int32)).compile().memory_analysis()
         _bytes[kind] = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / math.prod(shape)

@@ -32,9 +32,9 @@ HEADERS = {
 def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
     """An ASGI application: `app`, of which only what the page needs can be reached.
 
-    upload: bytes of a request that brings a file. stored: bytes that all files in `folder` may have before another is
-    taken. Of files, those below `folder` alone are given, or may be named by a request. What another site's page has
-    the browser send is refused.
+    upload: bytes of a request that brings a file. stored: bytes that all files in `folder` may have. Of files, those
+    below `folder` alone are given, or may be named by a request. What another site's page has the browser send is
+    refused.
     """
     from starlette.requests import ClientDisconnect  # it comes with gradio, which is no requirement
 
@@ -70,7 +70,7 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
                 return await refuse(413, f"The request is larger than the {upload / 1e6:g} MB that are taken here.")
             if path == UPLOAD:
                 room = stored - arriving - sum(size for _, size, _ in files(folder))
-                if room < 0:
+                if room < int(length):
                     return await refuse(503, "There is no room for more files now: try again in some minutes.")
                 end, own = came + room, 0  # what others bring meanwhile takes of the same room
 

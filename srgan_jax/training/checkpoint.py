@@ -64,6 +64,7 @@ class Checkpoints:
         self.folder = Path(workdir).absolute() / "checkpoints"
         self.saving: int | None = None  # the step in flight
         self.failures, self.failure = 0, ""  # in a row, and the last
+        self.began: int | None = None  # the newest step when training diverged
         for step in _steps(self.folder):
             self._refuse(step, partial(read_records, self.folder / str(step)))
         if not has_checkpoint(workdir) and (self.folder.parent / QUARANTINE).is_dir():
@@ -124,10 +125,17 @@ class Checkpoints:
         )
         return serialization.from_state_dict(template, _with_none(tree, template)), records["meta"]
 
-    def reject(self, step: int) -> None:
-        """Puts a step away from which training diverged twice, so that `restore` takes another, if there is one."""
-        if _steps(self.folder)[1:]:
-            self._put_away(step, "is where training diverged from twice")
+    def diverged(self) -> None:
+        """Told twice with the same step newest, it puts that step away, if there is another for `restore`.
+
+        What is wrong may be in it already.
+        """
+        self.wait()  # for one that would be missed
+        steps = _steps(self.folder)
+        newest = steps[0] if steps else None
+        if steps[1:] and newest == self.began:
+            self._put_away(steps[0], "is where training diverged from twice")
+        self.began = newest
 
     def close(self) -> None:
         """Waits for the save in flight.

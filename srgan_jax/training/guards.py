@@ -107,14 +107,11 @@ class Watchdog:
 
 
 class Diverged(Exception):
-    """Updates that are not finite, from update `first` on; `state` is as it was before, but for its count of steps.
+    """Updates that are not finite, from update `first` on; `state` is as it was before, but for its count of steps."""
 
-    began: the step of the checkpoint that training had gone on from.
-    """
-
-    def __init__(self, first: int, began: int, rollbacks: int, state: GanState) -> None:
+    def __init__(self, first: int, rollbacks: int, state: GanState) -> None:
         super().__init__(f"not finite from update {first} on")
-        self.first, self.began, self.rollbacks, self.state = first, began, rollbacks, state
+        self.first, self.rollbacks, self.state = first, rollbacks, state
 
 
 class Skips:

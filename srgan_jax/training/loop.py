@@ -88,7 +88,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
         statistics = make_statistics(config, source, layout)
         given = layout, feed, facts, code, feature_params, validation, statistics, checkpoints, watchdog, stop
         run = Run(config, workdir, *given)
-        rollbacks, began = 0, -1
+        rollbacks = 0
         while True:
             try:
                 return _updates(run, states.pop(), rollbacks)
@@ -99,11 +99,8 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
             rollbacks = diverged.rollbacks + 1
             rate = config.guard.factor**rollbacks
             log.warning("warning: %s: back to the last checkpoint, learning rate times %g from now on", diverged, rate)
-            checkpoints.wait()  # for one that the next lines would miss
-            if diverged.began == began:  # what is wrong may be in it already
-                checkpoints.reject(began)
-            began = diverged.began
             del diverged  # and its state
+            checkpoints.diverged()
             states.append(start.initial_state(config, layout, has_checkpoint(workdir)))
 
 
@@ -154,7 +151,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
             skipped, stop = figures.pop(SKIPPED), figures.pop(STOP)
             progress.add(step, figures, skipped)
             if skips.add(step, skipped):
-                raise guards.Diverged(skips.first, first, rollbacks, layout.leave(state))
+                raise guards.Diverged(skips.first, rollbacks, layout.leave(state))
             return bool(stop)
 
         unread, stopping = None, False

@@ -37,7 +37,8 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
     parallel.from_lead({})  # the others wait until it is gone
     said = f"config.guard.rollbacks={config.guard.rollbacks}: training diverged again at update {first}"
     anew = "start anew with a lower config.optimizer.learning_rate"
-    with suppress(UserError), closing(Checkpoints(folder, 1)) as checkpoints:
+    checkpoints = Checkpoints(folder, 1)
+    with suppress(UserError), closing(checkpoints):
         checkpoints.save(first, state, {"rollbacks": error.rollbacks}, None)
     if checkpoints.failures:
         return UserError(f"{said}, which could not be kept in {folder} ({checkpoints.failure}); {anew}")

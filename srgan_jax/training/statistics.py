@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
@@ -32,14 +34,14 @@ def make_statistics(config: ConfigDict, source: Source, layout: parallel.Layout)
     parts = config.parallel.accumulate * (layout.mesh.size if config.parallel.batch_norm == "replica" else 1)
     size = min(config.batch_size // parts, CROPS)
     count = max(CROPS // size, BATCHES)
-    fields = {"batch_size": size, "steps_per_call": count, "data.pipeline": "host"}
+    fields = {"batch_size": size, "steps_per_call": 1, "data.pipeline": "host"}
     for field, value in (fields | {"discriminator.updates": 1, "parallel.accumulate": 1}).items():
         config = with_field(config, field, value)
 
     @cache
     def batches() -> Any:
         """uint8[count, size, crop, crop, c]."""
-        return next(make_feed(config, source).start(0))
+        return np.concatenate(list(islice(make_feed(config, source).start(0), count)))
 
     @partial(jax.jit, compiler_options=compiler_options())
     def moved(params: Any, stats: Any, hr: Array, number: Array) -> Any:

@@ -99,10 +99,25 @@ def test_a_row_waits_for_what_is_at_work_then_goes_on_to_more_steps_and_other_li
 
 def test_other_configs_are_refused_before_anything_starts(done, grid, capsys):
     before = (done / "results.jsonl").read_bytes()
-    for seeds in ([], ["--seeds", "7"]):  # a new seed's figures would be in one mean with the others'
+    # a new seed's figures would be in one mean with the others', and a new row's on one page
+    for seeds in ([], ["--seeds", "7"], ["--rows", "after"]):
         arguments = [f"--grid={grid}", f"--workdir={done}", *seeds, "--", "--config.batch_size=8"]
         assert "good/seed0 is of another config: batch_size: 4 -> 8" in refusal(capsys, ["ablate", *arguments])
     assert (done / "results.jsonl").read_bytes() == before
+
+
+def test_what_was_removed_is_forgotten_and_what_is_trained_anew_is_measured_anew(done, grid, tmp_path):
+    runs = shutil.copytree(done, tmp_path / "runs")
+    shutil.rmtree(runs / "good" / "seed1")
+    shutil.rmtree(runs / "good" / "seed0" / "checkpoints")
+    figures = runs / "good" / "seed0" / "figures.json"
+    stale = json.loads(figures.read_text())
+    stale["methods"][1]["sets"]["pair"]["mean"]["psnr_y"] = 99.0
+    figures.write_text(json.dumps(stale))
+    assert main(["ablate", f"--grid={grid}", f"--workdir={runs}", "--rows", "good", "--seeds", "0"]) == 0
+    before, after = lines(done), lines(runs)
+    assert [line["row"] for line in after] == ["good", "broken", "broken", "after", "after"]
+    assert after[0]["figures"] == before[0]["figures"]
 
 
 def test_a_second_grid_in_the_same_workdir_is_refused(grid, tmp_path, capsys):

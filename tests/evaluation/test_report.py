@@ -171,6 +171,10 @@ def test_a_finished_row_stays_what_it_was(workdir, tmp_path, capsys):
     arguments = [f"--workdir={runs}", "--rows", "tiny-gan"]
     assert main(["ablate", f"--grid={grid}", *arguments, "--", "--config.log.every=2"]) == 0
     assert read_results(runs / "results.jsonl") == before
+    edited = grid.read_text().replace('small, "init_from"', '[*small, "log.every=3"], "init_from"')
+    (workdir.parent / "edited.py").write_text(edited)
+    assert main(["ablate", f"--grid={workdir.parent}/edited.py", *arguments]) == 0
+    assert read_results(runs / "results.jsonl") == before
     (workdir.parent / "other.py").write_text(grid.read_text().replace('"init_from": "tiny"', '"init_from": ""'))
     assert "init_from: 'tiny' -> ''" in refusal(capsys, ["ablate", f"--grid={workdir.parent}/other.py", *arguments])
 
@@ -187,6 +191,9 @@ def test_means_of_different_trainings_are_told(workdir, tmp_path):
     write_report([*lines, lines[0] | {"seed": 1}], runs / "report.html")
     page = html.unescape((runs / "report.html").read_text())
     assert "warning: runs were trained on different photographs" in page and "in one mean" not in page
+    for difference, told in (("data.crop: 16 -> 24", True), ("data.path: 'a' -> 'b'", False)):
+        write_report([*lines, lines[0] | {"seed": 1, "differences": [difference]}], runs / "report.html")
+        assert ("trained on different photographs" in (runs / "report.html").read_text()) == told
 
 
 def test_spread_over_seeds(workdir):

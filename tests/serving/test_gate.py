@@ -139,7 +139,7 @@ def test_uploads_under_way_count_as_stored(tmp_path):
             if "status" in message:
                 statuses.append(message["status"])
 
-        gated = gate(app, tmp_path, upload=1000, stored=1500)
+        gated = gate(app, tmp_path, upload=1000, stored=2000)
         scope = {"type": "http", "method": "POST", "path": UPLOAD, "headers": [(b"content-length", b"1000")]}
         asked = [asyncio.create_task(gated(scope, receive, send)) for _ in range(3)]
         await asyncio.sleep(0.01)
