@@ -16,7 +16,7 @@ from srgan_jax.data.sources import make_source
 from srgan_jax.errors import UserError
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.build import build_features, build_generator
-from srgan_jax.provenance import code_version
+from srgan_jax.provenance import code_version, digest_tree
 from srgan_jax.training import guards, parallel, start
 from srgan_jax.training.call import SKIPPED, STOP, make_call
 from srgan_jax.training.checkpoint import Checkpoints, has_checkpoint
@@ -61,7 +61,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     feature_params = start.load_features(config)
     facts = {"photographs": source.fingerprint, "feature weights": digest(feature_params.get("feature", {}))}
     if "lpips" in feature_params:
-        facts["LPIPS weights"] = digest(feature_params["lpips"])
+        facts["LPIPS weights"] = digest_tree(feature_params["lpips"])
     resumed = has_checkpoint(workdir)
     parallel.agree({"config": start.digest(config), "checkpoints": str(resumed), **facts})
     validation = Validation(config, source) if config.validation.every and parallel.is_lead() else None
