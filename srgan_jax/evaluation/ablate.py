@@ -105,7 +105,8 @@ def _run(grid: Grid, row: Row, seed: int, workdir: Path, child: Child, say: Say)
     log = run / "train.log"
     if newest_step(run) < steps:
         say(f"{name}: training to step {steps}; see {log}")
-        (run / FIGURES).unlink(missing_ok=True)  # of what was trained there before
+        if not newest_step(run):
+            (run / FIGURES).unlink(missing_ok=True)  # of what was trained there before
         code = child(["srgan_jax", *_arguments(row, seed, workdir)], log)
         if code:
             raise Failed(_reason(code, log))
