@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from srgan_jax.training.state import GanState
 
@@ -88,24 +89,31 @@ def layers(state: GanState) -> dict[str, int]:
     return dict(sizes)
 
 
-def expected(state: GanState, mode: str = "jit", of_d: int = 3) -> dict[str, int]:
+def expected(state: GanState, config: ConfigDict) -> dict[str, int]:
     """Bytes by kind if nothing were sent that need not be: parameters' gradients and BatchNorm's statistics.
 
     A BatchNorm of c channels needs the sums of x and x**2 forward, 2c values, and backward two sums for each channel
-    again, from which under jit the gradients of its own two parameters follow. SRGAN's generator is run once in an
-    update, its discriminator `of_d` times: on real crops, on generated ones, and on those for the generator.
+    again, from which under jit the gradients of its own two parameters follow. Statistics of each replica are sent to
+    nobody. SRGAN's generator is run once in an update, its discriminator three times: on real crops, on generated ones,
+    and on those for the generator; or twice on both together, one_pass. A relativistic loss of the generator asks for
+    real crops, too, of which it has no gradient.
     """
     sizes = layers(state)
     norms = {name: size for name, size in sizes.items() if "/norm_" in name}
-    passes = sum(size * (of_d if name.startswith("(Discriminator") else 1) for name, size in norms.items())
-    apart = sum(norms.values()) if mode == "jit" else 0
-    return {FORWARD: passes, BACKWARD: passes, GRADIENTS: sum(sizes.values()) - apart}
+    of_d = sum(size for name, size in norms.items() if name.startswith("(Discriminator"))
+    one_pass = config.discriminator.one_pass
+    backward = sum(norms.values()) + (1 if one_pass else 2) * of_d
+    forward = backward + (of_d if config.loss.adversarial.kind == "relativistic" and not one_pass else 0)
+    if config.parallel.batch_norm == "replica":
+        forward = backward = 0
+    apart = sum(norms.values()) if config.parallel.mode == "jit" else 0
+    return {FORWARD: forward, BACKWARD: backward, GRADIENTS: sum(sizes.values()) - apart}
 
 
-def excess(collectives: Iterable[Collective], state: GanState, mode: str = "jit") -> dict[str, int]:
+def excess(collectives: Iterable[Collective], state: GanState, config: ConfigDict) -> dict[str, int]:
     """Bytes of gradients beyond the parameters', by reason; "unexplained" for those (or too few) that have none."""
-    if mode != "jit":
-        more = by_kind(collectives).get(GRADIENTS, 0) - expected(state, mode)[GRADIENTS]
+    if config.parallel.mode != "jit":
+        more = by_kind(collectives).get(GRADIENTS, 0) - expected(state, config)[GRADIENTS]
         return {"unexplained": more} if more else {}
     sizes = {name: size for name, size in layers(state).items() if "/norm_" not in name}
     found: Counter[str] = Counter()

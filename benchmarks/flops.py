@@ -59,13 +59,16 @@ def lpips_flops(config: ConfigDict) -> int:
 def update_flops(config: ConfigDict) -> int:
     """Of one crop in an update. A backward pass costs a forward one for the inputs, and one for the weights.
 
-    G: 3 forward passes' worth. D: 3 on the real and 3 on the generated image for itself, 2 for the generator, and 1 on
-    the real image where its loss is relativistic. VGG and LPIPS, whose weights are fixed: 1 on the real image, 2 on the
-    generated one.
+    G: 3 forward passes' worth. D: 3 on the real and 3 on the generated image for itself, 2 for the generator; and on
+    the real image 1 where the generator's loss is relativistic, 2 where BatchNorm has both in one pass, and so a
+    gradient through both. VGG and LPIPS, whose weights are fixed: 1 on the real image, 2 on the generated one. Not
+    counted: further updates of D, wgan-gp's penalty, and G's second forward pass where parallel.accumulate > 1.
     """
-    total = 3 * generator_flops(config, (config.data.crop // config.scale) ** 2)
-    if config.discriminator.name != "none":
-        total += (9 if config.loss.adversarial.kind == "relativistic" else 8) * discriminator_flops(config)
+    total, d = 3 * generator_flops(config, (config.data.crop // config.scale) ** 2), config.discriminator
+    if d.name != "none":
+        both = d.one_pass and d.norm == "batch"
+        passes = 10 if both else 9 if config.loss.adversarial.kind == "relativistic" else 8
+        total += passes * discriminator_flops(config)
     if config.loss.feature.weight:
         total += 3 * vgg_flops(config)
     if config.loss.lpips.weight:

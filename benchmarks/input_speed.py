@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -135,15 +136,20 @@ def update_rows(config: ConfigDict, *, rounds: int) -> list[list[str]]:
         runs[name] = Contender(update, count)
         if not feed.batched:
             cut = jax.jit(lambda fed, step: feed.crops(fed, 0, step))
-            runs["cutting alone"] = Contender(
-                lambda times: jax.block_until_ready([cut(fed, step) for step in range(times)]) and None
-            )
+            runs["cutting alone"] = Contender(partial(cut_alone, partial(cut, fed)))
 
     contend("SRResNet update, crops handed in", "host")
     contend("SRResNet update, crops cut inside", "device")
     seconds = interleave(runs, rounds)
     base = seconds.get(next(iter(runs)), math.nan)  # left out where its memory did not do
     return [[name, f"{1000 * value:.3g}", f"{100 * value / base:.2f} %"] for name, value in seconds.items()]
+
+
+def cut_alone(cut: Callable[[int], object], times: int) -> None:
+    """Crops go as soon as the next ones are there: thousands of a turn's would be a gigabyte."""
+    for step in range(times):
+        out = cut(step)
+    jax.block_until_ready(out)
 
 
 def wait_rows(config: ConfigDict, workdir: Path) -> list[list[str]]:
@@ -165,12 +171,14 @@ def with_fields(config: ConfigDict, fields: dict) -> ConfigDict:
     return changed
 
 
-def copies(photographs: Path, folder: Path, count: int) -> list[Path]:
-    """The largest `count` photographs as PNG; broken ones are left out, as training does."""
+def copies(photographs: Path, folder: Path, count: int, crop: int) -> list[Path]:
+    """The largest `count` photographs as PNG; broken ones, or narrower than a crop, are left out, as training does."""
     sizes: dict[Path, int] = {}
     for path in list_images(photographs):
         with suppress(BrokenImage):
-            sizes[path] = int(np.prod(image_size(path)))
+            size = image_size(path)
+            if min(size) >= crop:
+                sizes[path] = math.prod(size)
     paths: list[Path] = []
     for path in sorted(sizes, key=lambda path: -sizes[path]):
         if len(paths) < count:
@@ -179,7 +187,7 @@ def copies(photographs: Path, folder: Path, count: int) -> list[Path]:
                 write_png(copy, image)
                 paths.append(copy)
     if not paths:
-        raise UserError(f"--photographs={photographs}: no image there that can be read")
+        raise UserError(f"--photographs={photographs}: no image there that can be read and has {crop} pixels each way")
     return paths
 
 
@@ -187,8 +195,9 @@ def measure(photographs: Path, overrides: list[str], *, rounds: int, quick: bool
     on_cpu = jax.default_backend() == "cpu"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = copies(photographs, folder / "png", 4 if quick else 12)
         config = configs.load(f"{ROOT}/configs/srresnet_mse.py", overrides)
+        crop = SMALL["data.crop"] if quick else config.data.crop
+        paths = copies(photographs, folder / "png", 4 if quick else 12, crop)
         per_call, calls = (1, 8) if on_cpu else (20, 40)
         fields = {"data.path": str(folder / "png"), "data.store": str(folder / "store"), "validation.every": 0}
         fields |= {"steps_per_call": per_call, "steps": per_call * calls, "log.every": per_call * calls // 4}

@@ -11,6 +11,7 @@ from jax.profiler import ProfileData, ProfileEvent
 from benchmarks.side_by_side import table
 
 ROWS = 25
+LOOP = ("while", "%while")
 HEAD = "kernel | for each update | us | of all"
 
 
@@ -30,17 +31,23 @@ def profile(run: Callable[[int], None], updates: int, folder: Path) -> str:
 
 
 def device_events(data: ProfileData) -> Iterable[ProfileEvent]:
-    """What ran on accelerators' streams; on a CPU, XLA's operations on all threads."""
+    """What ran on accelerators' streams; on a CPU, XLA's operations on all threads.
+
+    Loops are left out: their time is that of what is in them, which has events of its own.
+    """
     for plane in data.planes:
         accelerator = plane.name.startswith("/device:")
         for line in plane.lines:
             if accelerator and line.name.startswith(("Stream", "XLA Ops")):
-                yield from line.events
+                yield from (event for event in line.events if not event.name.startswith(LOOP))
             elif plane.name == "/host:CPU" and jax.default_backend() == "cpu":
-                yield from (event for event in line.events if any(name == "hlo_op" for name, _ in event.stats))
+                operations = (event for event in line.events if any(name == "hlo_op" for name, _ in event.stats))
+                yield from (event for event in operations if not event.name.startswith(LOOP))
 
 
 def summary(events: list[ProfileEvent], updates: int) -> str:
+    if not events:
+        return "the profiler saw nothing of the device"
     sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for event in events:
         name = re.sub(r"[._\d]*$", "", event.name)[:90] or event.name

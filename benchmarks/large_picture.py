@@ -3,8 +3,9 @@
     python -m benchmarks.large_picture [--side 20000] [--checkpoint WEIGHTS] [--output png] [--quick]
 
 Writes a picture of side x side pixels, enlarges it by `srgan upscale` in a process of its own, and prints that
-process's peak memory (resident, as the kernel counts it) and its seconds for each megapixel of the input. Without
---checkpoint the network is small and untrained, one block of 8 features: this is about memory, not quality.
+process's peak memory (resident, as the kernel counts it; Linux carries this process's own peak over into it, so that it
+is at least that) and its seconds for each megapixel of the input. Without --checkpoint the network is small and
+untrained, one block of 8 features: this is about memory, not quality.
 """
 
 import argparse

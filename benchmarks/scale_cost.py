@@ -76,9 +76,8 @@ def cost(config: ConfigDict, devices: int) -> Cost:
     found = collectives.read(text)
     sizes: Any = compiled.memory_analysis()
     memory = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-    of_d = 3 - config.discriminator.one_pass
-    expected = collectives.expected(state, config.parallel.mode, of_d) if devices > 1 else {}
-    excess = collectives.excess(found, state, config.parallel.mode) if devices > 1 else {}
+    expected = collectives.expected(state, config) if devices > 1 else {}
+    excess = collectives.excess(found, state, config) if devices > 1 else {}
     return Cost(found, expected, excess, memory + sizes.temp_size_in_bytes, counted["flops"])
 
 

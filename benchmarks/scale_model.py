@@ -69,7 +69,7 @@ def rows(kind: str, cost: "Cost", flops: float, share: float, slower: float) -> 
     """One for each fabric and number of chips. flops: of one chip's update; slower: factor on all latencies."""
     size = collectives.by_kind(cost.found)
     gradients = cost.expected[collectives.GRADIENTS]  # sent once: see docs/scaling.md
-    statistics = size[collectives.FORWARD] + size[collectives.BACKWARD]
+    statistics = size.get(collectives.FORWARD, 0) + size.get(collectives.BACKWARD, 0)
     players = 2 if kind == "SRGAN" else 1  # G's update waits for D's, and for its gradients
     lines = []
     for name, fabric in FABRICS.items():

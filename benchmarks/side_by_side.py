@@ -63,13 +63,29 @@ def start(args: argparse.Namespace) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves torch its share of a GPU's memory
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     # torch's threads wait for each other by spinning: on a machine that others use, one is far faster than all
-    torch.set_num_threads(1 if args.quick else len(os.sched_getaffinity(0)))
+    torch.set_num_threads(1 if args.quick else cores())
     torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True  # as ours has it; torch by itself has it in convolutions alone
     torch._dynamo.config.recompile_limit = 64  # its default counts all networks together, then falls back to eager
     if args.quick:
         args.rounds = 1
     if not vars(args).get("give_back"):
         keep_memory()  # as `srgan train` does; torch's blocks stay with the process, too
+
+
+def same_device(only: str | None) -> None:
+    """SystemExit where both sides would run, but on devices of two kinds: a ratio would be that of the devices."""
+    import torch
+
+    ours, theirs = jax.default_backend(), "gpu" if torch.cuda.is_available() else "cpu"
+    if not only and ours != theirs:
+        raise SystemExit(f"jax has a {ours} here, torch a {theirs}: measure one side, with --only ours or --only torch")
+
+
+def cores() -> int:
+    """That this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 @contextmanager
@@ -159,14 +175,15 @@ def check_equal(what: str, ours: Mapping[str, float], theirs: Mapping[str, float
 
 def machine() -> str:
     """One line: accelerators, processor, versions, settings that matter."""
-    info = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    info = Path("/proc/cpuinfo")  # Linux alone has it
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     accelerators = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
-    cores = f"{models[0] if models else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
+    processor = f"{models[0] if models else platform.processor()}, {cores()} cores"
     wanted = [name for name in ("jax", "jaxlib", "flax", "torch") if find_spec(name)]
     packages = [f"{name} {metadata.version(name)}" for name in wanted]
     settings = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "XLA_FLAGS") if os.environ.get(name)]
-    return "; ".join([*accelerators, cores, *packages, f"Python {platform.python_version()}", *settings])
+    return "; ".join([*accelerators, processor, *packages, f"Python {platform.python_version()}", *settings])
 
 
 def megabytes(memory: int | None) -> str:

@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"{compiling:.1f}",
             ]
         )
-    print(f"{table(HEAD, rows)}\n\n{machine()}")
+        print(*rows[-1], sep="  ", flush=True)  # all there is if it ends early
+    print(f"\n{table(HEAD, rows)}\n\n{machine()}")
     return 0
 
 

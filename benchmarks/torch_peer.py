@@ -203,6 +203,8 @@ def make_update(variant: Variant, g: nn.Module, d: nn.Module | None, vgg: nn.Mod
     adams = [torch.optim.Adam(n.parameters(), lr=1e-4, fused=True) for n in networks]
     if vgg is not None:
         set_up(variant, vgg).eval()
+        if dtype == "bfloat16":  # once: autocast keeps casts of weights that have gradients, these it would repeat
+            vgg.get_submodule("body").to(torch.bfloat16)  # the mean beside it stays float32
     half = torch.autocast(device().type, torch.bfloat16, enabled=dtype == "bfloat16")
 
     def step(adam: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -225,7 +227,6 @@ def make_update(variant: Variant, g: nn.Module, d: nn.Module | None, vgg: nn.Mod
             sr = g(lr)
             real, fake = d(hr).float(), d(sr.detach()).float()
         d_loss = F.softplus(-real).mean() + F.softplus(fake).mean()
-        d.requires_grad_(True)
         step(adams[1], d_loss)
 
         d.requires_grad_(False)  # spares the gradients of D's weights
@@ -255,6 +256,8 @@ def fold(network: SRResNet) -> SRResNet:
 def make_upscale(variant: Variant, network: SRResNet, dtype: str) -> Callable[[Tensor], Tensor]:
     """upscale(uint8 [h, w, 3]) -> uint8 [4h, 4w, 3], on the device, BatchNorm folded."""
     set_up(variant, fold(network))
+    if dtype == "bfloat16":  # once, with the same picture: autocast would cast every weight again in each call
+        network.to(torch.bfloat16)
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
 
     @torch.inference_mode()

@@ -32,6 +32,7 @@ from benchmarks.side_by_side import (
     interleave,
     megabytes,
     ratio,
+    same_device,
     start,
     table,
 )
@@ -195,6 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     torch_peer.add_compile(parser)
     args = parser.parse_args(argv)
     start(args)
+    same_device(args.only)
     accelerator = jax.default_backend() != "cpu"
     dtype = args.dtype or ("bfloat16" if accelerator else "float32")
     updates = args.updates or (20 if accelerator else 1)

@@ -28,6 +28,7 @@ from benchmarks.side_by_side import (
     interleave,
     megabytes,
     ratio,
+    same_device,
     start,
     table,
 )
@@ -140,6 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.set_defaults(give_back=True)  # as `srgan upscale` does
     args = parser.parse_args(argv)
     start(args)
+    same_device(args.only)
     accelerator = jax.default_backend() != "cpu"
     config = load("SRResNet", args.quick, f"dtype={args.dtype or ('bfloat16' if accelerator else 'float32')}")
     if not args.only:

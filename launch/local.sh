@@ -5,9 +5,10 @@
 #   launch/restart.sh launch/local.sh N python -m srgan_jax train ...       # all of them again after a crash
 #
 # Process I is COMMAND with --distributed=127.0.0.1:PORT,N,I behind it; its lines begin with [I]. When one fails the
-# others are told to end, and killed after GRACE seconds (30); the exit code is that of the first to fail. SIGTERM,
-# SIGINT or SIGHUP go on to all as SIGTERM: they save together and end; a second one stops them at once. On a machine
-# with GPUs set DEVICES_EACH=K: process I then has K of them, from K*I on; otherwise each would take all.
+# others are told to end, and killed after GRACE seconds (30); the exit code is that of the first to fail, but 2, for
+# bad input, where one of them ends with it. SIGTERM, SIGINT or SIGHUP go on to all as SIGTERM: they save together and
+# end; a second one stops them at once. On a machine with GPUs set DEVICES_EACH=K: process I then has K of them, from
+# K*I on; otherwise each would take all. Needs bash 4.4 or newer; macOS brings 3.2.
 
 count=${1:-}
 grace=${GRACE:-30}
@@ -60,10 +61,12 @@ while [ ${#running[@]} -gt 0 ]; do
     code=$?
     who=${running[$pid]}
     unset "running[$pid]"
-    if [ "$code" -eq 0 ] || [ "$first" -ne 0 ]; then continue; fi
-    first=$code
+    if [ "$code" -eq 0 ]; then continue; fi
+    # Of two that end at once either may be seen first; 2 is what no restart mends.
+    if [ "$first" -ne 0 ] && { [ "$code" -ne 2 ] || [ "$first" -eq 2 ]; }; then continue; fi
     echo "local: process $who ended with exit code $code${running[*]:+; ending the others}" >&2
-    if [ ${#running[@]} -eq 0 ]; then continue; fi
+    first=$code
+    if [ -n "$killer" ] || [ ${#running[@]} -eq 0 ]; then continue; fi
     tell TERM
     (sleep "$grace" && tell KILL -) & # with what they started
     killer=$!

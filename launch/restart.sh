@@ -20,9 +20,6 @@ if [ $# -eq 0 ]; then
   exit 2
 fi
 
-# Job control gives the command a process group of its own: Ctrl-C reaches it once, through us, and not twice, which
-# would stop training without saving.
-set -m
 child='' stopped='' signals=0
 forward() {
   stopped=$1
@@ -32,10 +29,14 @@ forward() {
 trap 'forward TERM' TERM HUP
 trap 'forward INT' INT
 
-# Starts a command and waits for its end; `wait` itself returns early at every signal.
+# Starts a command and waits for its end; `wait` itself returns early at every signal. Job control gives the command a
+# process group of its own: Ctrl-C reaches it once, through us, and not twice, which would stop training without saving.
+# It goes off again, since with it `wait` would take a command that is suspended for one that has ended.
 run() {
+  set -m
   "$@" </dev/null &
   child=$!
+  set +m
   if [ -n "$stopped" ]; then kill -s "$stopped" "$child" 2>/dev/null; fi
   local before
   while :; do

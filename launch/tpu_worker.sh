@@ -6,11 +6,12 @@
 #
 # The command does not belong to the connection: where that breaks, gcloud connects and gives the same line again, and
 # the same ID then means: go on watching. Another ID: what still runs from before is stopped first, since a TPU serves
-# one process at a time. The output is kept in run/log.
+# one process at a time. The output is kept in run/log. After a signal that was not sent from here 0 becomes 75: the
+# machine is shutting down since its slice is taken away, and a training that saved is not done.
 
 mkdir -p run
 alive() { [ -s run/pid ] && kill -0 -- "-$(cat run/pid)" 2>/dev/null; }
-stop() { alive && kill -s "$1" -- "-$(cat run/pid)"; }
+stop() { touch run/asked; alive && kill -s "$1" -- "-$(cat run/pid)"; }
 
 case ${1:-} in
 stop)
@@ -30,11 +31,12 @@ if [ "$(cat run/id 2>/dev/null)" != "$id" ]; then
     sleep 1
   done
   stop KILL
-  rm -f run/code
+  rm -f run/code run/asked
   : >run/log
   # The trap keeps the shell for its last line; the command gets the signal as if nobody had trapped it.
   # shellcheck disable=SC2016
-  setsid bash -c 'trap : TERM INT HUP; "$@" </dev/null >run/log 2>&1; echo $? >run/code' run "$@" &
+  setsid bash -c 'told=""; trap told=1 TERM INT HUP; "$@" </dev/null >run/log 2>&1; code=$?
+    if [ -n "$told" ] && [ $code -eq 0 ] && [ ! -e run/asked ]; then code=75; fi; echo $code >run/code' run "$@" &
   echo $! >run/pid
   echo "$id" >run/id
 fi

@@ -19,7 +19,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from srgan_jax import __version__
-from srgan_jax.errors import FULL, UserError, printable
+from srgan_jax.errors import UserError, printable, said
 from srgan_jax.memory import keep_memory
 
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
@@ -89,16 +89,11 @@ def main(argv: list[str] | None = None) -> int:
         if not reader_gone():
             raise
         return 128 + signal.SIGPIPE
-    except UserError as error:
-        said = str(error)
-    except OSError as error:
-        if error.errno in FULL:
-            said = f"{error.strerror}; make room and give the same command again"
-        elif error.filename is None:  # not of a path that somebody gave
+    except (UserError, OSError) as error:
+        line = said(error)
+        if line is None:
             raise
-        else:
-            said = f"{error.filename}: {error.strerror}; give a path that can be read or written"
-    print(f"srgan {name}: {printable(said)}", file=sys.stderr)
+    print(f"srgan {name}: {printable(line)}", file=sys.stderr)
     return 2
 
 
@@ -141,8 +136,8 @@ def stopped_at_once(name: str) -> Iterator[None]:
 class OneLine(logging.Formatter):
     """A message may name a file that somebody else has named."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
 
 
 def reader_gone() -> bool:

@@ -83,9 +83,10 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
         lines = (str(error).strip() or type(error).__name__).splitlines()
         if overrides:
             raise UserError(f"{' '.join(overrides)}: {lines[0]}") from error
-        field = re.search(r'Key "(.+?)" does not exist.*Did you mean "(.+?)"', str(error))  # among all that exist
+        field = re.search(r'Key "(.+?)" does not exist(?:.*Did you mean "(.+?)")?', str(error))  # among all that exist
         if field:
-            raise UserError(f"--config={path}: sets {field[1]}, which is no field; did you mean {field[2]}?") from error
+            nearest = f"did you mean {field[2]}?" if field[2] else "configs/base.py has all there are"
+            raise UserError(f"--config={path}: sets {field[1]}, which is no field; {nearest}") from error
         raise UserError(f"--config={path}: the file could not be run: {lines[-1]}") from error
 
 

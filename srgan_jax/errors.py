@@ -12,6 +12,17 @@ class UserError(Exception):
     """
 
 
+def said(error: BaseException) -> str | None:
+    """The line for a person who can mend it; None: nobody can, or not by that."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.strerror}; make room and give the same command again"
+    if isinstance(error, OSError) and error.filename is not None:  # a path that somebody gave
+        return f"{error.filename}: {error.strerror}; give a path that can be read or written"
+    return None
+
+
 def printable(text: str) -> str:
     """One line that does nothing to a terminal: names out of foreign files may hold line ends and escape codes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,11 +1,13 @@
 """Helpers for tests that run whole trainings: in this process, in another one, and what they left behind."""
 
+import atexit
 import json
 import logging
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
@@ -44,12 +46,23 @@ def spawn(arguments: list[str], devices: int = 1) -> subprocess.Popen:
 
 
 def start_all(commands: list[list[str]], devices: int = 1) -> list[subprocess.Popen]:
-    """Processes of so many devices each, output and errors in one pipe."""
+    """Processes of so many devices each, output and errors in one pipe. Any that a failed test leaves end with us."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     env["PYTHONPATH"] = str(ROOT)
     pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return [subprocess.Popen(argv, cwd=ROOT, env=env, **pipes) for argv in commands]
+    running = [subprocess.Popen(argv, cwd=ROOT, env=env, **pipes) for argv in commands]
+    for process in running:
+        atexit.register(process.kill)
+    return running
+
+
+def await_that(so: Callable[[], object], every: float = 0.02, seconds: float = 120) -> None:
+    """Returns once it is so; a test that waits in vain fails."""
+    limit = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(every)
 
 
 def specs(processes: int) -> list[str]:

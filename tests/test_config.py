@@ -93,14 +93,21 @@ def test_a_config_file_whose_code_fails(tmp_path, code, reason):
     assert reason in message
 
 
-@pytest.mark.parametrize(("written", "meant"), [("bach_size", "batch_size"), ("loss.pixel.kynd", "kind")])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("bach_size", "did you mean batch_size?"),
+        ("loss.pixel.kynd", "did you mean kind?"),
+        ("nosuch", "configs/base.py has all there are"),
+    ],
+)
 def test_a_config_file_that_misspells_a_field(tmp_path, written, meant):
     path = tmp_path / "misspelt.py"
     code = f"from configs import base\ndef get_config():\n    c = base.get_config()\n    c.{written} = 1\n    return c"
     path.write_text(code)
     wrong = written.split(".")[-1]
     message = refusal(config.load, str(path), [])
-    assert message == f"--config={path}: sets {wrong}, which is no field; did you mean {meant}?"
+    assert message == f"--config={path}: sets {wrong}, which is no field; {meant}"
 
 
 def test_a_file_anywhere_starts_from_one_of_ours(tmp_path):
@@ -139,6 +146,9 @@ def test_the_same_config_does_not_differ():
         {"init_from": "runs/x"},
         {"loss__feature__weights": "/elsewhere/vgg19.npz"},
         {"data__path": "/elsewhere", "data__threads": 1, "data__cache_mb": 0},
+        {"data__store": "/elsewhere", "data__target": "/elsewhere"},
+        {"guard__patience": 3},
+        {"parallel__mode": "pmap"},
         {"log__every": 7, "log__tensorboard": False},
         {"checkpoint__every": 7, "checkpoint__keep": 5},
         {"validation__every": 0, "validation__path": "x", "validation__images": 1, "validation__crop": 8},
@@ -157,10 +167,11 @@ def test_other_fields_must_not_change():
     ]
 
 
-def test_steps_shape_the_cosine_and_are_not_free_then():
-    cosine = changed(optimizer__schedule="cosine")
-    longer = changed(optimizer__schedule="cosine", steps=2_000_000)
-    assert config.difference(cosine, longer) == ["steps: 1000000 -> 2000000"]
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_steps_shape_some_schedules_and_are_not_free_then(schedule):
+    shaped = changed(optimizer__schedule=schedule)
+    longer = changed(optimizer__schedule=schedule, steps=2_000_000)
+    assert config.difference(shaped, longer) == ["steps: 1000000 -> 2000000"]
 
 
 def test_a_field_that_a_run_lacks_was_off():

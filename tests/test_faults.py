@@ -19,4 +19,4 @@ def test_all_processes_end_and_nothing_saved_is_lost(tmp_path, fault):
     if fault.startswith("SIGSTOP"):
         assert outcome.codes == [75, None] and "_watch" in outcome.output
     if fault.startswith("exception"):
-        assert "RuntimeError: broken on purpose" in outcome.output
+        assert "\nTraceback" in outcome.output and "\nRuntimeError: broken on purpose" in outcome.output

@@ -99,6 +99,18 @@ def test_a_signal_is_forwarded_once_and_ends_it(tmp_path, start, number):
     assert (tmp_path / "saved").read_text() == f"{expected.value}\n"
 
 
+def test_a_command_that_is_suspended_has_not_ended(tmp_path, start):
+    process = start("wait")
+    assert process.stdout.readline() == "ready\n"
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(pid, signal.SIGCONT)
+    process.send_signal(signal.SIGTERM)
+    code, err = ended(process)
+    assert code == 0 and starts(tmp_path) == 1 and "restart 1" not in err
+
+
 @pytest.mark.usefixtures("start")
 def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path):
     terminal = f"import pty, sys; sys.exit(pty.spawn({[str(SCRIPT), sys.executable, '-S', 'child.py', 'wait']!r}) >> 8)"

@@ -29,13 +29,15 @@ kind = kinds[int(index)]
 if kind == "wait":
     signal.signal(signal.SIGTERM, save)
     signal.signal(signal.SIGINT, save)
+if kind == "bad":
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(2))
 if kind == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", *given, address, count, os.environ.get("JAX_LOCAL_DEVICE_IDS"), flush=True)
-if kind in ("wait", "deaf"):
+if kind in ("wait", "deaf", "bad"):
     Path(f"ready{index}").touch()
     time.sleep(60)
-while any(k in ("wait", "deaf") and not Path(f"ready{i}").exists() for i, k in enumerate(kinds)):
+while any(k in ("wait", "deaf", "bad") and not Path(f"ready{i}").exists() for i, k in enumerate(kinds)):
     time.sleep(0.02)
 if kind == "once" and not Path("crashed").exists():
     Path("crashed").touch()
@@ -96,6 +98,11 @@ def test_the_first_to_fail_gives_the_exit_code_and_ends_the_others(tmp_path, sta
     assert code == 7 and "process 1 ended with exit code 7" in err
     term = signal.SIGTERM.value
     assert sorted((tmp_path / "saved").read_text().splitlines()) == [f"0 {term}", f"2 {term}"]
+
+
+def test_bad_input_is_told_whoever_ends_first(start):
+    code, _, err = ended(start("bad,134,wait"))
+    assert code == 2 and "process 1 ended with exit code 134" in err and "process 0 ended with exit code 2" in err
 
 
 def test_one_that_does_not_hear_is_killed(start):

@@ -4,6 +4,7 @@ srun, scancel and scontrol are stand-ins: they note their arguments and do the w
 show is whether the real ones take these arguments.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -76,16 +77,39 @@ def test_slurm_saves_before_the_time_limit_and_queues_itself_again(tmp_path, job
     process = job(*PYTHON, "wait")
     wait_for(tmp_path / "0" / "ready", tmp_path / "1" / "ready")
     process.send_signal(number)
-    assert ended(process)[0] == 0
+    assert ended(process)[0] == 0 and not list(tmp_path.glob(".bad-input*"))
     assert {(tmp_path / worker / "notes").read_text() for worker in "01"} == {"start\nsignal 15\n"}
     assert (["scontrol", "requeue", "77"] in calls(tmp_path)) == requeued
 
 
-def test_slurm_bad_input_is_not_run_again(tmp_path, job):
-    """srun itself ends with 137, since it kills the other task."""
-    assert ended(job(*PYTHON, "bad"))[0] == 2 and len(calls(tmp_path)) == 1
+def test_slurm_queues_itself_again_when_the_tasks_alone_are_told(tmp_path, job):
+    """A job that is preempted with time to save: SLURM signals the steps, not the batch script."""
+    process = job(*PYTHON, "wait")
+    wait_for(tmp_path / "0" / "ready", tmp_path / "1" / "ready")
+    for pid in (tmp_path / "tasks").read_text().split():
+        os.killpg(int(pid), signal.SIGTERM)
+    assert ended(process)[0] == 0
+    assert {(tmp_path / worker / "notes").read_text() for worker in "01"} == {"start\nsignal 15\n"}
+    assert calls(tmp_path)[1:] == [["scontrol", "requeue", "77"]]
     assert not list(tmp_path.glob(".bad-input*"))
-    assert "usage:" in ended(job())[2]
+
+
+def test_slurm_what_a_step_before_was_told_does_not_count(tmp_path, job):
+    """srun may tell the others to end when one crashed; all are started again, and get done."""
+    (tmp_path / ".bad-input-77.told").touch()
+    assert ended(job(*PYTHON, "no"))[0] == 0
+    assert len(calls(tmp_path)) == 1 and not list(tmp_path.glob(".bad-input*"))
+
+
+@pytest.mark.parametrize("code", [2, 126, 127])
+def test_slurm_bad_input_is_not_run_again(tmp_path, job, code):
+    """srun itself ends with 137, since it kills the other task."""
+    assert ended(job(*PYTHON, "bad", str(code)))[0] == code and len(calls(tmp_path)) == 1
+    assert not list(tmp_path.glob(".bad-input*"))
+
+
+def test_slurm_arguments(tmp_path, job):
+    assert "usage:" in ended(job())[2] and calls(tmp_path) == []
 
 
 @pytest.mark.parametrize(("tasks", "gpus"), [("8", "4"), ("8", "h100:4")])

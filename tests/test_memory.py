@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -10,6 +11,7 @@ from running import ROOT
 
 from srgan_jax import memory
 
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 CODE = """
 import resource, sys
 from srgan_jax.memory import keep_memory
@@ -38,7 +40,8 @@ def test_kept_memory_is_not_asked_for_again():
         pytest.skip("malloc has no mallopt: not glibc")
     (given_back,) = faults("given back")
     print(f"{given_back} page faults where memory is given back, {kept} where it is kept")
-    assert int(given_back) > 2**26 / 4096 / 2 and int(kept) < int(given_back) / 20
+    if not HUGE.exists() or "[always]" not in HUGE.read_text():  # else a fault brings 2 MB, and there are few in any case
+        assert int(given_back) > 2**26 / 4096 / 2 and int(kept) < int(given_back) / 20
     assert faults("kept", MALLOC_ARENA_MAX="8")[0] == "False"  # whoever has settings of their own keeps them
 
 

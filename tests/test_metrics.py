@@ -141,6 +141,7 @@ def test_the_levels_of_a_grey_picture_are_its_y():
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_the_border_is_as_wide_as_the_scale(scale):
+    assert metrics.border(1) == 0  # nothing was enlarged
     sr, hr = images(30, 40)
     assert metrics.border(scale) == scale
     assert metrics.figures(sr, hr, scale=scale) == compare(sr, hr, border=scale)

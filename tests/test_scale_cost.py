@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from benchmarks import collectives, scale_model
+from benchmarks import collectives, scale_cost, scale_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,6 +82,38 @@ def test_shard_map_sends_each_gradient_once(tables):
         assert rows[kind]["others"] == "0" and int(rows[kind]["log"]) < 100
 
 
+class SRResNet:
+    def apply(self): ...
+
+
+class Discriminator(SRResNet): ...
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "forward", "backward"),
+    [
+        ("jit", [], 3, 3),
+        ("jit", ["loss.adversarial.kind=relativistic"], 4, 3),
+        ("jit", ["discriminator.one_pass=True"], 2, 2),
+        ("jit", ["discriminator.one_pass=True", "loss.adversarial.kind=relativistic"], 2, 2),
+        ("shard_map", [], 3, 3),
+        ("shard_map", ["parallel.batch_norm=replica"], None, None),
+    ],
+)
+def test_statistics_that_ought_to_be_sent(mode, fields, forward, backward):
+    """Of each network a BatchNorm, of 3 and of 5 channels. forward, backward: passes of D, None for nothing at all."""
+
+    def player(network, channels):
+        scale_and_bias = {name: np.zeros(channels, np.float32) for name in ("scale", "bias")}
+        return SimpleNamespace(params={"norm_0": scale_and_bias}, apply_fn=network.apply)
+
+    config = scale_cost.load("SRGAN", 2, True, mode, [f"--config.{field}" for field in fields])
+    found = collectives.expected(SimpleNamespace(g=player(SRResNet(), 3), d=player(Discriminator(), 5)), config)
+    want = [0 if passes is None else 4 * 2 * (3 + passes * 5) for passes in (forward, backward)]
+    assert [found[collectives.FORWARD], found[collectives.BACKWARD]] == want
+    assert found[collectives.GRADIENTS] == (0 if mode == "jit" else 4 * 2 * (3 + 5))
+
+
 HLO = """
 %add (a: f32[], b: f32[]) -> f32[] {{
   ROOT %sum = f32[] add(%a, %b){inside}
@@ -116,3 +150,11 @@ def test_reading_hlo():
 def test_model_of_an_all_reduce(name, chips, latency, seconds):
     found = scale_model.all_reduce(scale_model.FABRICS[name], chips, 1e9)
     assert found == (pytest.approx(latency), pytest.approx(1e9 * seconds))
+
+
+def test_a_projection_without_statistics():
+    """As parallel.batch_norm=replica has it: its gradients are all that is sent."""
+    gradients = collectives.Collective(collectives.GRADIENTS, 8, 1, "")
+    cost = scale_cost.Cost([gradients], {collectives.GRADIENTS: 8}, {}, 0, 0.0)
+    rows = scale_model.rows("SRResNet", cost, flops=1e12, share=0.3, slower=1.0)
+    assert len(rows) == len(scale_model.FABRICS) * len(scale_model.CHIPS)

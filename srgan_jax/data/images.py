@@ -54,7 +54,9 @@ def images_in(folder: str | Path, field: str) -> list[Path]:
 def images_and_others(folder: str | Path, field: str) -> tuple[list[Path], list[Path]]:
     """Those of images_in, and the files whose endings Pillow does not know."""
     if not str(folder) or not Path(folder).is_dir():
-        raise UserError(f"{field}={str(folder) or repr('')}: no such folder")
+        raise UserError(
+            f"{field}={folder}: no such folder" if str(folder) else f"{field} is empty: no such folder; give one"
+        )
     images: list[Path] = []
     others: list[Path] = []
     for path in list_images(folder, None):

@@ -112,7 +112,7 @@ def _tfds_source(data: ConfigDict, min_side: int) -> Source:
     import tensorflow_datasets as tfds  # seconds to import, and only needed here
 
     def refuse(error: Exception) -> UserError:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(" Possible root causes:")
         return UserError(
             f"config.data.name={data.name!r}: not found, not prepared as array_record, or without "
             f"config.data.split={data.split!r} ({first})"

@@ -35,13 +35,16 @@ def chart(series: Sequence[tuple[str, int, Points]], *, log: bool) -> dict[str, 
 
     lines = []
     for label, colour, points in thinned:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+        places = [place(*point) for point in points]
+        if len(places) == 1:  # of which nothing would be seen
+            places = [(places[0][0] + aside, places[0][1]) for aside in (-3, 3)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         lines.append({"label": label, "colour": colour, "path": path})
     y_ticks = decades(low, high) if log and high - low > 1 else ticks(10**low, 10**high) if log else ticks(low, high)
     return {
         "lines": lines,
         "x": [(place(tick, values[0])[0], f"{tick:g}") for tick in ticks(0, x_high)],
-        "y": [(place(0, tick)[1], f"{tick:.3g}") for tick in y_ticks],
+        "y": [(place(0, tick)[1], f"{tick:g}") for tick in y_ticks],
         "log": log,
     }
 
@@ -54,7 +57,7 @@ def thin(points: Points) -> Points:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers between them."""
+    """Two to six round numbers between them."""
     rough = (high - low) / 5
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)

@@ -82,6 +82,9 @@ def load_pairs(
     grey = [is_grey(path) for path in paths]
     origin: dict[str, Any] = {"hr": str(hr_folder), "hr_sha256": digest_files(paths), "scale": scale}
     hr = [image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale] for image in hr]
+    for path, image in zip(paths, hr, strict=True):
+        if not image.size:
+            raise UserError(f"{field}: {path}: too small to be measured")
     if lr_folder is None and data is not None:
         data = ConfigDict({name: data[name] for name in SEEN})
         how = {"pair": f" {data.direction}", "upscaled": f" x{data.shrink} of hr, boundary {data.boundary}"}

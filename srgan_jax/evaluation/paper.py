@@ -27,6 +27,8 @@ TABLE: dict[str, dict[str, tuple[float, float]]] = {
 }
 SCALE = 4
 GENERATOR = dict(name="srresnet", blocks=16, features=64, norm="batch", skip="none", first_kernel=9, last_kernel=9)
+DISCRIMINATOR = dict(features=64, stages=4, dense=1024, norm="batch")
+TV = 2e-8  # the paper's weight of it, in SRResNet-VGG22
 TOLERANCE = 0.05  # dB that the control row may be off before data or resize are not the paper's
 
 
@@ -52,7 +54,9 @@ def row(method: dict[str, Any]) -> str | None:
         any(generator.get(field, value) != value for field, value in GENERATOR.items())  # older results lack some
         or config.get("data", {}).get("jpeg")
         or loss.get("lpips", {}).get("weight")
+        or loss.get("tv", {}).get("weight", 0) > TV
         or (adversarial["weight"] and players != ("nonsaturating", "srgan", False, 1e-3))
+        or (adversarial["weight"] and any(d.get(field, value) != value for field, value in DISCRIMINATOR.items()))
     ):
         return None
     if pixel["weight"] and not feature["weight"] and pixel["kind"] == "mse":
@@ -61,6 +65,7 @@ def row(method: dict[str, Any]) -> str | None:
         feature["weight"]
         and not pixel["weight"]
         and (feature["network"], feature.get("kind", "mse"), feature["after_relu"]) == ("vgg19", "mse", True)
+        and feature.get("weights") != "random"
     ):
         content = f"VGG{feature['layer'].replace('.', '')}"
     else:

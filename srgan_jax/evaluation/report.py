@@ -168,7 +168,7 @@ def _photographs(folder: Path, name: str, done: Sequence[Line]) -> list[dict[str
         return []
     photographs = []
     common = next(iter(rows.values()))
-    for cut in sorted(path.name for path in common.iterdir()):
+    for cut in sorted(path.name for path in common.iterdir() if path.is_dir()):
         enlarged = (common / cut / "bicubic.png").is_file()
         places = {"LR" if enlarged else "input": common / cut / "lr.png", "bicubic": common / cut / "bicubic.png"}
         places |= {label: cuts / cut / "sr.png" for label, cuts in rows.items()}

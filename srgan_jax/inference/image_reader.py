@@ -40,6 +40,7 @@ ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .tif .tiff .webp .avif .avifs .gif .bmp .dib .ppm .pgm .pbm .pnm .pfm .tga"
     " .heic .heif .hif".split()
 )
+SEVERAL = "an animation, or several pages, not one picture"
 CHANNELS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4)}
 DTYPES: dict[str, Dtype] = {"uchar": np.uint8, "ushort": np.uint16}
 KEPT = ("icc-profile-data", "xmp-data", "iptc-data", "resolution-unit")
@@ -88,10 +89,12 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
         image = load(path, head, "sequential", max_pixels)
         pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
         if (pages > 1 or animated(head)) and not first_frame:
-            raise BrokenImage("an animation, or several pages, not one picture")
+            raise BrokenImage(SEVERAL)
         check_size(image.width, image.height, max_pixels)
         if preview(image, path, head):
             raise BrokenImage("a camera's raw file, of which a preview alone would be read; develop it first")
+        if in_ycbcr(path, head):
+            raise BrokenImage("a TIFF in YCbCr, not compressed as JPEG; save it as RGB")
         if image.format not in DTYPES:
             raise BrokenImage(f"pixels of type {image.format}; 8 and 16 bits without sign are read")
         avif = head[4:8] == b"ftyp"  # libvips has turned it already
@@ -178,6 +181,16 @@ def preview(image: pyvips.Image, path: Path, head: bytes) -> bool:
         with suppress(pyvips.Error):  # of pixels that libvips does not read
             widths.append(load(path, head, "sequential", MAX_PIXELS, subifd=index).width)
     return max(widths, default=0) > image.width
+
+
+def in_ycbcr(path: Path, head: bytes) -> bool:
+    """Whether it is a TIFF of that kind which libvips takes for RGB, but for JPEG's."""
+    if LOADERS.get(head[:4]) == "tiff":
+        # What Pillow cannot open, libvips judges alone
+        with suppress(Exception), open(open_file(path), "rb") as file, warnings.catch_warnings(action="ignore"):
+            tags = getattr(Image.open(file, formats=["TIFF"]), "tag_v2", {})
+            return bool(tags.get(262) == 6 and tags.get(259) not in (6, 7))
+    return False
 
 
 def load_by_pillow(path: Path, max_pixels: int) -> pyvips.Image:

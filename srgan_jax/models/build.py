@@ -63,10 +63,13 @@ def differences(there: nn.Module, here: nn.Module) -> list[str]:
 
     By the networks and not their configs: a run may be older than a field, and a field of no use to its network.
     """
-    theirs, ours = ({"name": type(network).__name__} | dataclasses.asdict(network) for network in (there, here))
+    theirs, ours = (dataclasses.asdict(network) | {"name": type(network).__name__} for network in (there, here))
     free = ("parent", "dtype", "axis_name", "icnr", "dropout", "inference_norm")  # which may differ
     names = [name for name in ours if name not in free and theirs.get(name) != ours[name]]
-    return [f"generator.{name}: {theirs.get(name)!r} there, {ours[name]!r} here" for name in names]
+    return [
+        f"{'' if name == 'scale' else 'generator.'}{name}: {theirs.get(name)!r} there, {ours[name]!r} here"
+        for name in names
+    ]
 
 
 def build_discriminator(config: ConfigDict, *, axis_name: str | None = None) -> nn.Module | None:

@@ -1,9 +1,10 @@
 """What a browser may ask of the server: the page, an upload, an answer, its files; nothing else that gradio offers."""
 
 import json
-import shutil
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def gate(app: App, folder: Path, *, upload: int, stored: int) -> App:
             if path == JOIN:
                 receive, body = await read(receive)
                 if not all(within(folder, name) for name in named(body)):
-                    return await refuse(400, "The request names a file that was not uploaded here.")
+                    return await refuse(400, '{"detail": "The file is not here, or no longer: choose it again."}')
         elif method not in ("GET", "HEAD") or not (
             path in PAGES
             or path.startswith(BELOW)
@@ -143,13 +144,11 @@ def within(folder: Path, name: Any) -> bool:
 
 def files(folder: Path) -> Iterator[tuple[Path, int, float]]:
     """(path, bytes, time of the last change) of every file below the folder; others may be removing them."""
-    for path in folder.rglob("*"):
-        try:
-            state = path.lstat()
-        except OSError:
-            continue
-        if not path.is_dir():
-            yield path, state.st_size, max(state.st_mtime, state.st_ctime)
+    for root, _, names in os.walk(folder):
+        for path in (Path(root, name) for name in names):
+            with suppress(OSError):
+                state = path.lstat()
+                yield path, state.st_size, max(state.st_mtime, state.st_ctime)
 
 
 def sweep(folder: Path, seconds: float) -> None:
@@ -157,5 +156,6 @@ def sweep(folder: Path, seconds: float) -> None:
     for path, _, changed in list(files(folder)):
         if changed < time.time() - seconds:
             path.unlink(missing_ok=True)
-            if not any(path.parent.iterdir()) and path.parent != folder:
-                shutil.rmtree(path.parent, ignore_errors=True)
+            if path.parent != folder:
+                with suppress(OSError):  # another file is there, or it is gone
+                    path.parent.rmdir()

@@ -44,6 +44,7 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
                 progress(part)
 
             with working:
+                unless_stopped(0)
                 return answer(upload, models[weights], limits, folder, unless_stopped)
 
         app = make_app(enlarge, list(models), limits, folder)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax import losses
 from srgan_jax.data.feed import make_feed
-from srgan_jax.data.prepare import prepare
+from srgan_jax.data.prepare import compress, prepare
 from srgan_jax.data.sources import make_source
 from srgan_jax.errors import UserError
 from srgan_jax.models.build import build_discriminator, build_features, build_generator
@@ -80,6 +80,8 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
     @jax.jit
     def norms(fed: Any, step: int, d: TrainState, paper_params: Any, own_params: Any, variables: Any) -> jax.Array:
         lr, hr = prepare(feed.crops(fed, 0, jnp.asarray(step))[0], scale=config.scale, data=config.data)
+        if config.data.jpeg:
+            lr = compress(lr, config.data.jpeg, jnp.arange(len(lr)), jax.random.key(step))
         enlarged = 2 * upscale(lr, config.scale) - 1
         sr = generator.network.apply(variables, lr, train=False) if generator else enlarged
         condition = enlarged if config.discriminator.conditional else enlarged[..., :0]

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import printable, said
 from srgan_jax.training.state import GanState
 
 STALLED = 75  # the exit code: a temporary failure, another start may help
@@ -58,13 +58,14 @@ def together() -> Iterator[None]:
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        if isinstance(error, UserError):
-            print(f"srgan train: {error}", file=sys.stderr)
+        line = said(error)
+        if line is not None:
+            print(f"srgan train: {printable(line)}", file=sys.stderr)
         else:
             log.exception("process %d failed", jax.process_index())
         logging.shutdown()
         sys.stderr.flush()
-        os._exit(2 if isinstance(error, UserError) else 1)
+        os._exit(1 if line is None else 2)
 
 
 class Watchdog:

@@ -58,6 +58,8 @@ def start_processes(spec: str) -> None:
                 raise UserError(f"--distributed={spec}: must be auto, off or HOST:PORT,N,I with I from 0 to N - 1")
             join(found[1], int(found[2]), int(found[3]))
     except (RuntimeError, ValueError) as error:
+        if "recognize coordinator" in str(error):  # its name is not known yet: a pod that waits for its machine
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"--distributed={spec}: the processes did not find each other ({reason})") from error
     signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # jax has taken it, and would pass it over
@@ -255,7 +257,10 @@ def make_layout(config: ConfigDict, devices: int = 0) -> Layout:
     if config.batch_size % (len(chosen) * parts):
         what = f"the {len(chosen)} devices" + (f" times config.parallel.accumulate={parts}" if parts > 1 else "")
         raise UserError(f"config.batch_size={config.batch_size}: not divisible by {what}")
-    if len({slice_of(device) for device in chosen}) > 1:  # which jax.make_mesh, that looks for rings, refuses
+    # jax.make_mesh looks for rings: it refuses several slices, and in a ring (of v5e, say) processes alternate,
+    # where pmap wants the devices of each side by side
+    if config.parallel.mode == "pmap" or len({slice_of(device) for device in chosen}) > 1:
+        chosen = sorted(chosen, key=lambda device: device.process_index)
         mesh = Mesh(np.asarray(chosen), (AXIS,), axis_types=(AxisType.Auto,))
     else:
         mesh = jax.make_mesh((len(chosen),), (AXIS,), axis_types=(AxisType.Auto,), devices=chosen)

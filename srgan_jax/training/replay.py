@@ -59,6 +59,8 @@ def replay(workdir: Path) -> dict[str, float]:
     Raises:
       UserError: the folder is no run, or one that did not diverge.
     """
+    if not workdir.is_dir():
+        raise UserError(f"--workdir={workdir}: no such folder; give a run's")
     config = configs.completed(load_config(workdir, "--workdir"))
     check(config)  # names a field that a run of an older version lacks
     folder = workdir / FOLDER

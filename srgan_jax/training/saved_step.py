@@ -4,6 +4,7 @@ Every process reads on its own, into its own memory: a file that only one of the
 waiting. Orbax finds neither a flipped bit nor a missing array; the digests, saved beside the state, do.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -21,6 +22,8 @@ from srgan_jax.provenance import digest_leaves
 
 RECORDS = {"meta": "metadata", "metrics": "metrics", "digests": "metadata"}  # JSON items: the file Orbax writes
 QUARANTINE = "quarantine"  # beside the folder of checkpoints
+# Faults of the machine at the moment, for which no step is put away
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES)
 OLD = "old"  # in it: steps that are being removed, for half of one would look like a damaged one
 
 
@@ -31,6 +34,16 @@ class Damaged(Exception):
 def first_line(error: Exception) -> str:
     full = [words for words in map(os.strerror, FULL) if words in str(error)]  # tensorstore: at the end of a page
     return (full or (str(error).strip() or type(error).__name__).splitlines())[0][:160]
+
+
+def damaged(step: Path, what: str, error: Exception) -> Exception:
+    """Damaged, with `what` and a few words in its text; but the machine's own fault as it is, which says so by them."""
+    for number in PASSING:
+        if os.strerror(number) in str(error):  # tensorstore, too, has the words
+            return OSError(number, os.strerror(number), *([str(step)] if number == errno.EACCES else []))
+    if isinstance(error, MemoryError):
+        return error
+    return Damaged(f"{what}: {getattr(error, 'strerror', None) or first_line(error)}")
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -49,6 +62,7 @@ def read_records(step: Path) -> dict[str, Any]:
 
     Raises:
       Damaged: one is missing, unreadable, or not what was saved.
+      OSError, MemoryError: a fault of the machine at the moment.
     """
     import orbax.checkpoint as ocp  # not for those who read a file of weights: it takes its time
 
@@ -57,15 +71,14 @@ def read_records(step: Path) -> dict[str, Any]:
     try:  # Orbax reads this on opening the folder, and fails on what it cannot understand
         ocp.path.step.standard_name_format().find_step(step.parent, int(step.name)).commit_timestamp  # noqa: B018
     except Exception as error:
-        raise Damaged(f"_CHECKPOINT_METADATA: {first_line(error)}") from error
+        raise damaged(step, "_CHECKPOINT_METADATA", error) from error
     found: dict[str, Any] = dict.fromkeys(RECORDS)
     for name, file in RECORDS.items():
         if name == "meta" or (step / name).is_dir():
             try:
                 found[name] = json.loads((step / name / file).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or first_line(error)
-                raise Damaged(f"{name}/{file}: {reason}") from error
+                raise damaged(step, f"{name}/{file}", error) from error
             if not isinstance(found[name], dict):
                 raise Damaged(f"{name}/{file}: not what was saved")
     if found["digests"] is not None:
@@ -83,6 +96,7 @@ def read_state(step: Path, digests: dict[str, str] | None, part: Any = None) -> 
 
     Raises:
       Damaged: arrays are missing, unreadable, or not what was saved.
+      OSError, MemoryError: as in read_records.
     """
     import orbax.checkpoint as ocp
 
@@ -102,7 +116,7 @@ def read_state(step: Path, digests: dict[str, str] | None, part: Any = None) -> 
             tree = reader.restore(step / "state", request)
         found = digest_leaves(tree)
     except Exception as error:  # Orbax raises many kinds on damaged files
-        raise Damaged(f"state: {first_line(error)}") from error
+        raise damaged(step, "state", error) from error
     if digests is not None:
         names = found.keys() | (digests.keys() - RECORDS.keys() if part is None else ())
         wrong = sorted(name for name in names if found.get(name) != digests.get(name))

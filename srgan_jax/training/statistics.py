@@ -28,12 +28,12 @@ def make_statistics(config: ConfigDict, source: Source, layout: parallel.Layout)
     """statistics(state) -> state to validate and save: its running statistics, of the parameters in training, replaced.
 
     By those of the averaged ones, where there are any: means over batches of the run's first crops, each as large as
-    what BatchNorm sees at a time; so a function of the averages, the config and its seed.
+    what BatchNorm sees at a time, of at most 320; so a function of the averages, the config and its seed.
     """
     network = build_generator(config)
     parts = config.parallel.accumulate * (layout.mesh.size if config.parallel.batch_norm == "replica" else 1)
     size = min(config.batch_size // parts, CROPS)
-    count = max(CROPS // size, BATCHES)
+    count = max(-(-CROPS // size), BATCHES)
     fields = {"batch_size": size, "steps_per_call": 1, "data.pipeline": "host"}
     for field, value in (fields | {"discriminator.updates": 1, "parallel.accumulate": 1}).items():
         config = with_field(config, field, value)

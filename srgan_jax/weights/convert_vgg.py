@@ -105,8 +105,11 @@ def convert_vgg(
     check_name(output)
     source, where = expand(source, field), f"{field}={source}"
     tensors = read_tensors(source, field)
-    if source.suffix == ".safetensors" and "origin" in read_metadata(source, field):
-        raise UserError(f"{where}: was converted before; use it as it is")
+    stated = read_metadata(source, field) if source.suffix == ".safetensors" else {}
+    if "origin" in stated:
+        other = stated.get("network", network)
+        what = "use it as it is" if other == network else f"it is {other}, not {network}"
+        raise UserError(f"{where}: was converted before; {what}")
     layout, convs = read_convs(tensors, network, where)
     if origin and layout.oihw:
         layout = layout._replace(origin=origin)

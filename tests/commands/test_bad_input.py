@@ -152,6 +152,8 @@ def test_train_says_how_to_get_feature_weights(tmp_path, capsys):
 def test_warm_start_refuses_another_architecture(tmp_path, capsys, tiny_run):
     line = refusal(capsys, command("tiny", tmp_path / "run", f"init_from={tiny_run}", "generator.blocks=2"))
     assert "config.init_from" in line and "generator.blocks: 1 there, 2 here" in line
+    line = refusal(capsys, command("tiny", tmp_path / "run", f"init_from={tiny_run}", "generator.name=msrresnet"))
+    assert "generator.name: 'SRResNet' there, 'MSRResNet' here" in line and not (tmp_path / "run").exists()
 
 
 def test_warm_start_from_a_run_that_is_older_than_a_field(tmp_path, tiny_run):

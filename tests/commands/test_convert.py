@@ -1,7 +1,6 @@
 """srgan convert: what it writes and prints, and one line with exit code 2 for what it cannot convert."""
 
 import hashlib
-import pickle
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +8,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import h5py
 import numpy as np
 import pytest
-import torch
 from running import refusal
 from safetensors.numpy import save_file
 
@@ -109,28 +107,6 @@ def test_vgg19_can_be_downloaded(tmp_path, monkeypatch, capsys, cache):
     assert load_vgg(cache / "vgg19_caffe.safetensors", network="vgg19", layer="1.2", origin="caffe")
     (cache / "downloads" / "notop.h5").unlink()
     assert "0 of" in refusal(capsys, ["convert", "vgg19", "--download"])
-
-
-class Harmful:
-    """Unpickled by the usual means, it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize("suffix", [".ckpt", ".pkl", ".pth"])
-def test_malicious_files_do_nothing(tmp_path, capsys, suffix):
-    path, made = tmp_path / f"vgg{suffix}", tmp_path / "made"
-    if suffix == ".pth":
-        torch.save({"features.0.weight": Harmful(made)}, path)
-    else:
-        path.write_bytes(pickle.dumps({"VGG16_0": Harmful(made)}))
-    output = tmp_path / "out.safetensors"
-    assert f"SOURCE={path}: cannot be read" in refusal(capsys, ["convert", "vgg16", str(path), "-o", str(output)])
-    assert not made.exists() and not output.exists()
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".pth", ".safetensors", ".ckpt", ".tar.gz", ".whl"])

@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from running import leaves, logged, train
+from running import leaves, logged, names, train
 
+import srgan_jax
+from srgan_jax import metrics
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import list_images, read_image, write_png
 from srgan_jax.data.sources import SAMPLES
+from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.ops.bicubic import imresize
 from srgan_jax.training.trained import load_generator
 
@@ -19,7 +22,8 @@ def runs(tmp_path_factory):
     """SRResNet, then SRGAN from it."""
     folder = tmp_path_factory.mktemp("runs")
     train("tiny", folder / "srresnet")
-    train("tiny_gan", folder / "srgan", f"init_from={folder}/srresnet", "steps=6", "checkpoint.every=6", "ema=0.9")
+    fields = ("steps=6", "checkpoint.every=6", "ema=0.9", "validation.images=3", "optimizer.learning_rate=0.01")
+    train("tiny_gan", folder / "srgan", f"init_from={folder}/srresnet", *fields)
     return folder
 
 
@@ -36,16 +40,31 @@ def test_a_run_leaves_figures_pictures_config_and_checkpoints(runs):
     assert json.loads((run / "config.json").read_text())["generator"]["blocks"] == 1
 
 
+def test_validation_is_the_mean_over_its_photographs_by_the_averages(runs):
+    """The quarter of each photograph's middle 48 pixels, by what load_generator gives."""
+    trained = load_generator(runs / "srgan", field="", which="latest")
+    upscale, psnr = make_upscale(trained.network), []
+    for path in list_images(SAMPLES / "validation"):
+        image = read_image(path)
+        top, left = ((side - 48) // 8 * 4 for side in image.shape[:2])
+        hr = image[top : top + 48, left : left + 48]
+        sr = upscale(trained.variables, imresize(hr, scale=0.25))
+        psnr.append(metrics.compare(sr, hr)["psnr_y"])
+    assert len(psnr) == 3 and np.ptp(psnr) > 0.1
+    assert logged(runs / "srgan", "validation/psnr_y")[6] == pytest.approx(np.mean(psnr), rel=1e-5)
+
+
 def test_warm_start_takes_the_generator(runs, tmp_path):
     """With a learning rate of nothing, the second run's generator is still the first's."""
-    fields = [f"init_from={runs}/srresnet", "optimizer.learning_rate=1e-30", "steps=2", "checkpoint.every=2"]
+    fields = [f"init_from={runs}/srresnet", "optimizer.learning_rate=1e-30", "steps=2", "checkpoint.every=2", "ema=0.9"]
     (tmp_path / "same" / "checkpoints").mkdir(parents=True)  # left by a run that was killed before its first save
     train("tiny_gan", tmp_path / "same", *fields, "validation.every=0")
     first = load_generator(runs / "srresnet", field="")
     second = leaves(tmp_path / "same")
-    np.testing.assert_array_equal(
-        second["/g/params/conv_first/kernel"], first.variables["params"]["conv_first"]["kernel"]
-    )
+    kernel = first.variables["params"]["conv_first"]["kernel"]
+    np.testing.assert_array_equal(second["/g/params/conv_first/kernel"], kernel)
+    np.testing.assert_allclose(second["/g/ema_params/conv_first/kernel"], kernel, atol=1e-6)
+    assert names(tmp_path / "same" / "checkpoints") == ["0", "2"]  # at once: the first run may change
 
 
 def test_evaluate_prints_a_table_and_writes_figures_with_provenance(runs, tmp_path, capsys):
@@ -71,6 +90,25 @@ def test_evaluate_with_a_folder_of_lr_equals_making_them(runs, tmp_path, capsys)
         assert main(["evaluate", "--checkpoint", f"{runs}/srresnet", "--each", *more]) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1] == tables[2] and tables[0].count("coffee.avif") == 2
+
+
+def test_the_checkpoint_and_the_boundary_are_those_that_are_named(runs, tmp_path):
+    """Of the checkpoints the worse, which is not taken by default."""
+    psnr = logged(runs / "srresnet", "validation/psnr_y")
+    worse, better = sorted(psnr, key=psnr.__getitem__)
+    hr, run = read_image(SAMPLES / "validation" / "coffee.avif")[:48, :48], ["--checkpoint", f"{runs}/srresnet"]
+    write_png(tmp_path / "set" / "a.png", hr)
+    named = [*run, "--which", str(worse)]
+    arguments = ["--set", f"{tmp_path}/set", "--boundary", "clamp", "--json", f"{tmp_path}/f.json"]
+    assert main(["evaluate", *named, *arguments]) == 0
+    bicubic, trained = json.loads((tmp_path / "f.json").read_text())["methods"]
+    sr = imresize(imresize(hr, scale=0.25, boundary="clamp"), scale=4)
+    assert bicubic["sets"]["set"]["mean"]["psnr_y"] == pytest.approx(metrics.compare(sr, hr)["psnr_y"], abs=1e-6)
+    assert trained["step"] == worse
+    assert main(["upscale", *named, "-i", f"{tmp_path}/set/a.png", "-o", f"{tmp_path}/b.png"]) == 0
+    by_library = [srgan_jax.upscale(hr, srgan_jax.load(runs / "srresnet", step)) for step in (worse, better)]
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png"), by_library[0])
+    assert (by_library[0] != by_library[1]).any()
 
 
 def test_upscale_a_folder_with_a_broken_picture(runs, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Which picture becomes which file, and what is left alone."""
 
+from pathlib import Path
+
 import pytest
 from small_weights import small_weights
 from test_upscale import names, noise, records, upscale
@@ -57,6 +59,20 @@ def test_in_their_own_folder_results_are_not_taken_for_pictures(weights, tmp_pat
         assert sorted(record["status"] for record in records(capsys)) == sorted(expected)
     made = [f"a{suffix}.png", f"z{suffix}.png"] + [f"{long}.png"] * (not suffix)
     assert names(tmp_path) == sorted([*made, "a.jpg", "z.jpg", f"{long}.jpg"])
+
+
+@pytest.mark.parametrize("pattern", ["in/*", "in/**/*"])
+def test_the_same_pattern_again_goes_on(weights, tmp_path, capsys, monkeypatch, pattern):
+    """Though it finds what was made, in a folder among the pictures; expanded by the shell, too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.png"):
+        noise(tmp_path / "in" / name)
+    assert upscale(weights, "-i", *sorted(map(str, Path("in").iterdir())), "-o", "in/big") == 0
+    for inputs in ([pattern], sorted(str(path) for path in Path("in").rglob("*.*"))):
+        capsys.readouterr()
+        assert upscale(weights, "-i", *inputs, "-o", "in/big") == 0
+        assert {record["status"] for record in records(capsys)} == {"skipped"}
+    assert names(tmp_path / "in") == ["a.jpg", "b.png", "big/a.png", "big/b.png"]
 
 
 def test_a_picture_under_two_names_is_not_its_own_result(weights, tmp_path, capsys, monkeypatch):

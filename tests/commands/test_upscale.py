@@ -61,12 +61,22 @@ def test_one_picture_is_told_in_one_line_of_json(weights, tmp_path, capsys):
 
 def test_tiles_change_nothing(weights, tmp_path):
     source = noise(tmp_path / "a.png", (61, 83))
-    for name, options in {"whole": ["-t", "0"], "tiled": ["-t", "32", "--batch", "3"], "auto": []}.items():
+    tiled = {"tiled": ["-t", "32", "--batch", "3"], "seams": ["-t", "32", "--halo", "0"]}
+    for name, options in {"whole": ["-t", "0"], "auto": [], **tiled}.items():
         assert upscale(weights, "-i", source, "-o", tmp_path / f"{name}.png", *options) == 0
     whole = read_image(tmp_path / "whole.png").astype(int)
     assert np.ptp(whole) > 200
     for name in ("tiled", "auto"):
         assert np.abs(read_image(tmp_path / f"{name}.png") - whole).max() <= 1  # rounding of a value half-way
+    assert np.abs(read_image(tmp_path / "seams.png") - whole).max() > 9
+
+
+def test_of_an_animation_the_first_frame_on_request(weights, tmp_path, capsys):
+    frames = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (0, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    arguments = ["-i", tmp_path / "a.gif", "-o", tmp_path / "b.png"]
+    assert upscale(weights, *arguments) == 2 and "--first-frame takes the first" in records(capsys)[0]["error"]
+    assert upscale(weights, *arguments, "--first-frame") == 0 and read_image(tmp_path / "b.png").mean() < 90
 
 
 def test_self_ensemble_is_that_of_the_library(weights, tmp_path):

@@ -10,11 +10,13 @@ from PIL import Image
 from running import logged, train
 from test_sources import data_config, encoded, prepared, tfds_source  # noqa: F401
 
-from configs import base
+from configs import base, tiny_pix2pix
 from srgan_jax.data import prepare, store
 from srgan_jax.data.sources import make_source
 from srgan_jax.errors import UserError
 from srgan_jax.ops.bicubic import PADDING, imresize
+from srgan_jax.training.steps import make_crops
+from srgan_jax.training.validate import Validation
 
 
 def pixels(seed, height=20, width=24):
@@ -80,6 +82,17 @@ def test_a_picture_without_its_other_is_refused(folders):
     save(folders[0] / "x" / "0.bmp", pixels(0))
     with pytest.raises(UserError, match="config.data.target: two pictures are named x/0"):
         pair_source(folders[0], target=str(folders[1]))
+
+
+def test_validation_takes_pairs_of_two_folders(tmp_path):
+    save(tmp_path / "in" / "a.png", pixels(1, 32, 40))
+    save(tmp_path / "out" / "a.png", pixels(2, 32, 40))
+    config = tiny_pix2pix.get_config()
+    config.data.input = "pair"
+    config.validation.update(path=str(tmp_path / "in"), target=str(tmp_path / "out"), crop=0)
+    validation = Validation(config)
+    np.testing.assert_array_equal(validation.lr, [pixels(1, 32, 40)])
+    np.testing.assert_array_equal(validation.hr, [pixels(2, 32, 40)])
 
 
 def test_two_features_of_a_data_set(prepared):  # noqa: F811
@@ -195,6 +208,15 @@ def test_without_turns_only_left_and_right_change():
     mirrored = [np.array_equal(one, image[:, ::-1]) for one in out]
     assert all(np.array_equal(one, image) or other for one, other in zip(out, mirrored, strict=True))
     assert 16 < sum(mirrored) < 48
+
+
+def test_the_update_turns_where_the_config_says_so(monkeypatch):
+    asked, config = [], base.get_config()
+    monkeypatch.setattr(prepare, "augment", lambda hr, position, key, turn=True: asked.append(turn) or hr)
+    batch = {"hr": jnp.zeros((1, 4, 16, 16, 3), jnp.uint8), "position": jnp.arange(4)}
+    for config.data.turn in (True, False):
+        jax.eval_shape(lambda batch: make_crops(config, batch, 0, jax.random.key(0)), batch)
+    assert asked == [True, False]
 
 
 @pytest.mark.parametrize("pipeline", ["host", "device"])

@@ -60,13 +60,15 @@ def test_validation_by_what_is_trained_on_is_warned_of(photographs, tmp_path, ca
     config = base.get_config()
     config.validation.path = str(held_out)
     said = "warning: config.validation.path: 2 of its photographs are trained on, too, and tell little"
-    Validation(config, folder(photographs, crop=32))
+    first = Validation(config, folder(photographs, crop=32))
     assert said in caplog.text
     caplog.clear()
     for name in "cd":
         (photographs / f"{name}.png").unlink()
-    Validation(config, folder(photographs))
+    assert Validation(config, folder(photographs)).of == first.of
     assert "trained on" not in caplog.text
+    config.validation.images = 1
+    assert Validation(config).of != first.of  # which marks figures of other pictures
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -118,6 +120,17 @@ def test_the_fingerprint_follows_the_set_and_not_the_place(photographs, tmp_path
     shutil.copy(photographs / "a.png", moved / "b.png")
     replaced = folder(moved).fingerprint
     assert len({mark, renamed, fewer, replaced, folder(photographs, crop=32).fingerprint}) == 5
+
+
+def test_a_photograph_replaced_by_one_of_the_same_size_is_noticed(tmp_path):
+    def saved(level):
+        Image.fromarray(np.full((20, 30, 3), level, np.uint8)).save(tmp_path / "a.bmp")
+        return folder(tmp_path)
+
+    first, other = saved(0), saved(1)
+    assert first.fingerprint != other.fingerprint and first.marks != other.marks
+    with pytest.raises(UserError, match="changed, or went"):
+        first.photograph(0)
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 10), ("validation", 3)])

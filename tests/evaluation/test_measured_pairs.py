@@ -87,6 +87,12 @@ def test_what_is_no_set_of_pairs_is_refused(trained, tmp_path, capsys):
     assert "not for bicubic alone; give --checkpoint" in refusal(capsys, ["evaluate", "--ensemble"])
 
 
+@pytest.mark.parametrize("size", [(3, 3), (30, 3), (18, 30)])
+def test_a_picture_that_is_too_small_is_named(tmp_path, capsys, size):
+    Image.new("RGB", size).save(tmp_path / "tiny.png")
+    assert f"{tmp_path}/tiny.png: too small to be measured" in refusal(capsys, ["evaluate", "--set", str(tmp_path)])
+
+
 def test_names_and_contents_tell_pictures_apart_and_their_folder_does_not(tmp_path):
     for name, seed in (("x/0", 0), ("y/0", 0), ("x/1", 0), ("z/0", 1)):
         save(tmp_path / f"{name}.png", pixels(seed))

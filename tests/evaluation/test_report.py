@@ -209,6 +209,15 @@ def test_spread_over_seeds(workdir):
     assert "<td>21.00 <small>± 1.00</small></td>" in (workdir / "spread.html").read_text()
 
 
+def test_a_file_beside_the_pictures_is_none(workdir):
+    counts = []
+    for _ in range(2):
+        write_report(read_results(workdir / "results.jsonl"), workdir / "beside.html")
+        counts.append((workdir / "beside.html").read_text().count('class="tool"'))
+        [(cuts / ".DS_Store").touch() for cuts in workdir.glob("*/seed0/cuts/*")]
+    assert counts[0] == counts[1] > 0
+
+
 def test_no_two_rows_have_the_same_line(browser, workdir, tmp_path):
     runs = shutil.copytree(workdir, tmp_path / "runs")
     (line, *_) = read_results(runs / "results.jsonl")
@@ -283,7 +292,9 @@ def test_chart_places_points_and_ticks():
     assert [text for _, text in drawn["x"]] == ["0", "20", "40", "60", "80", "100"]
     assert {"0.01", "0.1", "1"} <= {text for _, text in drawn["y"]}
     assert not chart([("a", 0, [(0.0, -1.0), (1.0, 1.0)])], log=True)["log"]
-    assert chart([("a", 0, [(5.0, 2.0)])], log=False)["lines"] and chart([], log=True)["lines"] == []
-    assert ticks(24.1, 29.7) == [25, 26, 27, 28, 29] or ticks(24.1, 29.7) == [26, 28]
-    many = [(float(x), 2.0 * x) for x in range(1000)]
-    assert len(thin(many)) <= POINTS and np.allclose([y / x for x, y in thin(many)], 2)
+    (alone,) = chart([("a", 0, [(5.0, 2.0)])], log=False)["lines"]
+    assert len(set(alone["path"].split())) == 2 and chart([], log=True)["lines"] == []  # a stroke: a point is not seen
+    close = chart([("a", 0, [(0.0, 28.40), (1.0, 28.48)])], log=False)["y"]
+    assert [text for _, text in close] == ["28.4", "28.42", "28.44", "28.46", "28.48"] and ticks(24.1, 29.7) == [26, 28]
+    many = thin([(float(x), 2.0 * x) for x in range(1000)])
+    assert len(many) <= POINTS and np.allclose([y / x for x, y in many], 2)

@@ -12,7 +12,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
-from running import ROOT
+from running import ROOT, await_that
 
 from srgan_jax.errors import UserError
 from srgan_jax.inference.image_io import check_output, open_picture, write_picture
@@ -255,8 +255,7 @@ def test_an_interrupt_is_obeyed_at_once_and_leaves_nothing(tmp_path):
         f"try: write_picture({str(tmp_path / 'a.png')!r}, bands(), height=40_000, width=60)",
         "except KeyboardInterrupt: sys.exit(7)",
     )
-    while not list(tmp_path.iterdir()):
-        time.sleep(0.02)
+    await_that(lambda: child.poll() is not None or list(tmp_path.iterdir()))
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
     assert child.wait(timeout=5) == 7 and not list(tmp_path.iterdir())

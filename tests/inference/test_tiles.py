@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from srgan_jax.errors import UserError
 from srgan_jax.inference import tiles
-from srgan_jax.inference.enlarge import FARTHEST, make_enlarger, output_size
+from srgan_jax.inference.enlarge import FARTHEST, Enlarger, make_enlarger, output_size
 from srgan_jax.inference.tiles import SMALL, padded, spans
 from srgan_jax.models.extent import apply_within, reach
 from srgan_jax.models.layers import Conv
@@ -257,6 +257,15 @@ def test_a_named_halo_is_smaller_and_nearly_as_good():
     exact = enlarged(network, variables, image, tile=0)
     near = enlarged(network, variables, image, tile=40, halo=3)
     assert 0 < np.abs(near - exact).max() < 0.2 and np.median(np.abs(near - exact)) < 1e-6
+
+
+def test_tiles_go_to_the_devices_in_turn():
+    network, image, asked = NETWORKS["tanh, x2"], picture(8, 100), []
+    made = Enlarger(
+        network, "abc", lambda copy, tiles, _: asked.append(copy) or tiles.repeat(2, 1).repeat(2, 2), 32, 8, 1, False
+    )
+    list(made.bands(lambda top, bottom: image[top:bottom], (8, 100), None, lambda *_: None))
+    assert len(asked) > 4 and asked == list("abcabcabcabc")[: len(asked)]
 
 
 def test_auto_tile_heeds_free_memory(trained, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from jax import export
 
 from srgan_jax.ops import conv
-from srgan_jax.ops.conv import convolve, shuffled_conv
+from srgan_jax.ops.conv import convolve, shuffled_conv, transposed
 from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 
 FOUR_DEVICES = """
@@ -97,12 +97,23 @@ def strided_arrays(stride, size, shape):
     return x, kernel, to
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 6), (1, 7, 9), (1, 1, 2)])
-@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(2, 8, 6), (1, 7, 9), (1, 2, 2)])
+@pytest.mark.parametrize("size", [1, 3, 4, 5])
 @pytest.mark.parametrize("stride", [2, 3])
 def test_a_stride(stride, size, shape):
     inputs = strided_arrays(stride, size, shape)
     assert_close(with_gradients(convolve, stride)(*inputs), with_gradients(strided, stride)(*inputs))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_transposed_is_the_way_back(size):
+    back, kernel, x = strided_arrays(2, size, (2, 8, 6))
+
+    def expected(x, kernel, stride):
+        return jax.linear_transpose(lambda back: strided(back, kernel, stride), back)(x)[0]
+
+    inputs = x, kernel, back
+    assert_close(with_gradients(transposed, 2)(*inputs), with_gradients(expected, 2)(*inputs))
 
 
 def wide_arrays(shape=(2, 5, 8), dtype=jnp.float32):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import tiny
+from srgan_jax.data import prepare
 from srgan_jax.data.images import read_image
 from srgan_jax.data.prepare import compress, split
 from srgan_jax.data.sources import SAMPLES
@@ -63,6 +64,13 @@ def test_quality_and_place_in_the_grid_are_drawn_by_key_and_position():
     of_one = np.asarray(drawn(images, (5, 5), position, key))
     low, high = (mean_distance(x, images) for x in (of_one, saved))
     assert low > 2 * high > 0
+
+
+def test_every_quality_and_place_in_the_grid_is_drawn(monkeypatch):
+    monkeypatch.setattr(prepare, "jpeg", lambda _, quality, corner: jnp.float32([quality, *corner]).reshape(1, 1, 3))
+    out = drawn(jnp.zeros((200, 1, 1, 3)), (3, 4), jnp.arange(200), jax.random.key(0))
+    quality, *corners = np.rint(np.asarray(out) * 255).reshape(-1, 3).T
+    assert set(quality) == {3, 4} and all(set(corner) == set(range(16)) for corner in corners)
 
 
 def test_the_update_and_validation_see_it():

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import sys
+import threading
 import time
 
 import pytest
 from starlette.requests import ClientDisconnect
 
 from srgan_jax.serving.answer import Limits
-from srgan_jax.serving.gate import BODY, HEADERS, JOIN, UPLOAD, gate, sweep
+from srgan_jax.serving.gate import BODY, JOIN, UPLOAD, files, gate, sweep
 from srgan_jax.serving.page import KEPT, clean
 
 
@@ -43,7 +44,10 @@ def ask(tmp_path):
         headers = [(b"content-length", str(len(body)).encode())] if length is None else length
         scope = {"type": "http", "method": method, "path": path, "headers": headers}
         asyncio.run(gated(scope, receive, send))
-        assert {name.decode() for name, _ in sent[0]["headers"]} >= HEADERS.keys()
+        given = dict(sent[0]["headers"])
+        policy = given[b"content-security-policy"].split(b"; ")
+        assert {b"default-src 'self'", b"frame-ancestors 'none'", b"form-action 'none'"} <= set(policy)
+        assert (given[b"x-content-type-options"], given[b"referrer-policy"]) == (b"nosniff", b"no-referrer")
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
     return ask
@@ -190,6 +194,21 @@ def test_what_is_old_is_removed_and_what_is_young_is_kept(tmp_path):
     os.utime(tmp_path / "both" / "young", (4e9, 4e9))
     sweep(tmp_path, -1)
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["both", "young"]
+
+
+def test_files_are_listed_while_others_remove_them(tmp_path):
+    def uploads():
+        for number in range(1000):
+            (tmp_path / f"{number}").mkdir()
+            (tmp_path / f"{number}" / "a.png").touch()
+            sweep(tmp_path, -1)
+
+    other = threading.Thread(target=uploads)
+    other.start()
+    while other.is_alive():
+        assert all(path.name == "a.png" for path, *_ in files(tmp_path))
+    other.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_go_before_uploads(tmp_path, monkeypatch):

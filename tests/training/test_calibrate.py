@@ -82,6 +82,14 @@ def test_the_callers_config_stays_as_it_is(files):
     assert config.to_json() == before
 
 
+def test_pictures_that_were_saved_as_jpeg_are_what_training_sees(files):
+    at_five, clean = (
+        calibrate(config_of("tiny_gan", files["caffe"], f"data.jpeg={quality}"), files["caffe"], batches=1)[0]
+        for quality in ("(5, 5)", "()")
+    )
+    assert at_five.content > 1.05 * clean.content
+
+
 def test_training_accepts_the_proposal_and_nothing_less(files, tmp_path, capsys):
     fields = [f"--config.{field}" for field in VGG22]
     fields += [f"--config.loss.feature.weights={files['torchvision']}", "--config.loss.feature.network=vgg16"]

@@ -7,7 +7,8 @@ from contextlib import closing
 import pytest
 from running import bits, made_up_state, names, train
 
-from srgan_jax import __version__
+from configs import tiny_gan
+from srgan_jax import __version__, config
 from srgan_jax.errors import UserError
 from srgan_jax.training import checkpoint, trained
 from srgan_jax.training.checkpoint import Checkpoints
@@ -62,6 +63,16 @@ def test_figures_of_other_pictures_do_not_compete_for_the_best(tmp_path):
     assert (
         metric({"psnr_y": 30.0}, 8.0) == metric({"psnr_y": 30.0, "of": 7.0}) == 30.0
     )  # of a version that kept no such
+    run = tmp_path / "run"
+    with closing(Checkpoints(run, keep=2)) as checkpoints:
+        for step, psnr, of in ((1, 30.0, 7.0), (2, 20.0, 8.0)):
+            checkpoints.save(step, made_up_state(step), {}, {"psnr_y": psnr, "of": of})
+    (run / "config.json").write_text(config.to_json(tiny_gan.get_config()))
+    assert names(run / "checkpoints") == ["1", "2"] and load_generator(run, field="").step == 2
+
+
+def test_from_image_to_image_the_smaller_l1_is_the_better():
+    assert metric({"l1": 0.1, "psnr_y": 30.0}) > metric({"l1": 0.2, "psnr_y": 40.0})
 
 
 def test_a_workdir_that_was_moved_ends_the_run_and_lost_checkpoints_do_not(tmp_path, warned):

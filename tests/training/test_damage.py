@@ -1,5 +1,7 @@
 """Every file of the newest checkpoint, damaged in four ways: never wrong weights, always a line where one was moved."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -10,6 +12,7 @@ import pytest
 from running import assert_same_bits, bits, made_up_state, train
 
 from srgan_jax.errors import UserError
+from srgan_jax.training import saved_step
 from srgan_jax.training.checkpoint import Checkpoints
 from srgan_jax.training.trained import load_generator
 
@@ -52,6 +55,24 @@ def trained(tmp_path_factory) -> Path:
 def newest_files(workdir: Path) -> list[Path]:
     """Of the newest checkpoint, below the workdir."""
     return sorted(p.relative_to(workdir) for p in (workdir / "checkpoints" / "4").rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (MemoryError(), MemoryError),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), PermissionError),
+        (ValueError("error opening file [OS error 24: EMFILE Too many open files]"), OSError),  # tensorstore's words
+    ],
+)
+def test_a_fault_of_the_machine_puts_no_checkpoint_away(trained, monkeypatch, fault, kind):
+    def digest_leaves(tree):
+        raise fault
+
+    monkeypatch.setattr(saved_step, "digest_leaves", digest_leaves)
+    with pytest.raises(kind):
+        restored(trained)
+    assert not (trained / "quarantine").exists()
 
 
 @pytest.mark.slow

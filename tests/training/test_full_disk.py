@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import bits, command, events, leaves, logged, made_up_state, names, train
+from running import await_that, bits, command, events, leaves, logged, made_up_state, names, train
 
 from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
@@ -54,8 +53,7 @@ def test_a_disk_filled_during_a_save_and_still_full_at_the_next(small_disk, warn
     fill(small_disk, 4_000_000)  # enough to begin
 
     def spoil() -> None:
-        while not list((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*")):
-            time.sleep(0.0005)
+        await_that(lambda: list((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*")), every=0.0005)
         fill(small_disk, 50_000)
 
     filler = threading.Thread(target=spoil)

@@ -12,14 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from running import ROOT, assert_same_bits, command, logged, train
+from running import ROOT, assert_same_bits, command, logged, made_up_state, train
 from test_steps import made, some_batch
 
-from configs import tiny_gan
+from configs import tiny, tiny_gan
 from srgan_jax import provenance
 from srgan_jax.__main__ import main
+from srgan_jax.data import host_pipeline
+from srgan_jax.data.sources import make_source
 from srgan_jax.training import checkpoint, guards, loop
-from srgan_jax.training.call import SKIPPED, guarded
+from srgan_jax.training.call import SKIPPED, guarded, make_call
+from srgan_jax.training.parallel import make_layout
+from srgan_jax.training.replay import keep_batch
 
 FIELDS = ("validation.every=0", "log.every=1", "log.tensorboard=False", "data.pipeline=device")
 
@@ -61,6 +65,21 @@ def test_a_skipped_update_changes_nothing_but_the_count():
     assert any((np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (good, new)), strict=True))
     _, metrics = whole(new, {}, some_batch(config), jax.random.key(0))  # the first of the warm-up that is made
     np.testing.assert_allclose(metrics["g/learning_rate"], config.optimizer.learning_rate / 10)
+
+
+def test_the_figures_of_a_call_are_means_over_the_updates_that_were_made():
+    """Of two, the first of which is not finite."""
+    config, state, _ = made(tiny.get_config())
+    config.steps_per_call = 2
+
+    def update(state, *_):
+        loss = jnp.where(state.g.step == 0, jnp.nan, 3.0)
+        return state.replace(g=state.g.replace(step=state.g.step + 1)), {"g/loss": loss}
+
+    layout = make_layout(config)
+    call = jax.jit(make_call(config, update, lambda fed, *_: fed, layout))
+    _, metrics = call(state, {}, some_batch(config)["hr"], layout.flag(False))
+    assert float(metrics["g/loss"]) == 3.0 and metrics[SKIPPED].tolist() == [1, 0]
 
 
 def test_nan_at_one_update_is_skipped_and_counted(tmp_path, monkeypatch, capsys):
@@ -117,6 +136,17 @@ def test_an_update_that_cannot_be_kept_is_told(tmp_path, monkeypatch, capsys):
     assert main(command("tiny_gan", tmp_path / "run", *fields)) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "training diverged again at update 1, which could not be kept" in line and "0.1 MB are free" in line
+
+
+def test_what_is_kept_of_an_update_are_its_own_crops(tmp_path, photographs):
+    """Of the fourth, the second of its call."""
+    config = tiny.get_config()
+    config.data.update(source="folder", path=str(photographs), store="none", pipeline="host")
+    config.steps_per_call, source = 2, make_source(config.data)
+    keep_batch(config, source, guards.Diverged(3, 0, made_up_state(3)), tmp_path)
+    with np.load(tmp_path / "diverged" / "batch.npz") as kept:
+        expected = host_pipeline.batches(source, seed=0, batch_size=4, crop=16)[3]
+        assert kept["step"] == 3 and np.array_equal(kept["hr"], [expected])
 
 
 def test_skips_are_counted_across_calls(caplog):

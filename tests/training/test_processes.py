@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import jax
+import numpy as np
 import pytest
-from running import ROOT, command, spawn, specs
+from running import ROOT, command, spawn, spawn_all, specs
 
+from configs import tiny
 from srgan_jax.training import parallel
 from srgan_jax.weights.fetch import cache_dir
 
@@ -58,6 +61,38 @@ def test_a_launcher_that_jax_does_not_know_is_refused(tmp_path, monkeypatch):
     assert process.returncode == 2 and not (tmp_path / "run").exists()
     reason = "the processes did not find each other (jax does not know this launcher; give HOST:PORT,N,I, or off)"
     assert output == f"srgan train: --distributed=auto: {reason}\n"
+
+
+def test_pmap_has_the_devices_of_each_process_side_by_side(monkeypatch):
+    """In the ring that jax.make_mesh finds on a slice of v5e processes alternate."""
+    config = tiny.get_config()
+    config.parallel.mode = "pmap"
+    ring = [mock.Mock(process_index=index, slice_index=0) for index in (0, 1, 1, 0)]
+    monkeypatch.setattr(jax, "devices", lambda: ring)
+    monkeypatch.setattr(jax, "make_mesh", lambda *shape, devices, **options: mock.Mock(devices=np.asarray(devices)))
+    monkeypatch.setattr(parallel, "Mesh", lambda devices, *axes, **options: mock.Mock(devices=devices))
+    assert [device.process_index for device in parallel.make_layout(config).mesh.devices] == [0, 0, 1, 1]
+
+
+def test_a_coordinator_whose_name_is_not_known_yet_is_waited_for_by_the_launcher(monkeypatch):
+    """A pod that waits for its machine: what ends with 2 is not started again."""
+
+    def unknown(*processes, **options):
+        raise RuntimeError("Failed to recognize coordinator address worker-0:8476")  # jax's words, after 5 minutes
+
+    monkeypatch.setattr(jax.distributed, "initialize", unknown)
+    with pytest.raises(RuntimeError, match="worker-0:8476"):
+        parallel.start_processes("auto")
+
+
+@pytest.mark.slow
+def test_a_file_out_of_reach_is_one_line_of_each_process(tmp_path):
+    (tmp_path / "run" / "metrics.jsonl").mkdir(parents=True)
+    pair = spawn_all(command("tiny", tmp_path / "run", "steps=2", "validation.every=0"), 2)
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert pair[0].returncode == 2, outputs
+    assert f"srgan train: {tmp_path}/run/metrics.jsonl: Is a directory; give a path" in outputs[0]
+    assert "Traceback" not in outputs[0]
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -54,13 +54,14 @@ def test_they_are_of_the_averages_on_the_first_crops(tmp_path):
         np.testing.assert_allclose(saved["var"], var, rtol=1e-4)
 
 
-def test_large_batches_are_no_fewer_than_twenty(monkeypatch):
-    config = configs.load("configs/tiny.py", ["--config.ema=0.9", "--config.batch_size=64"])
+@pytest.mark.parametrize(("size", "count"), [(64, 20), (12, 27)])
+def test_they_are_of_320_crops_and_20_batches_at_least(monkeypatch, size, count):
+    config = configs.load("configs/tiny.py", ["--config.ema=0.9", f"--config.batch_size={size}"])
     source, layout = make_source(config.data), parallel.make_layout(config)
     taken = []
     monkeypatch.setattr(statistics, "islice", lambda *given: taken.extend(islice(*given)) or taken)
     state = statistics.make_statistics(config, source, layout)(initial_state(config, layout, resumed=False))
-    assert len(taken) == 20 and {batch.shape[:2] for batch in taken} == {(1, 64)}
+    assert len(taken) == count and {batch.shape[:2] for batch in taken} == {(1, size)}
     assert state.g.batch_stats["norm_after"]["var"].min() > 0
 
 

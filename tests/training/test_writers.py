@@ -30,6 +30,27 @@ def test_lines_that_a_crash_left_damaged_are_taken_out(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes().splitlines() == good
 
 
+def test_lines_of_steps_that_come_again_are_taken_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    Writer(tmp_path, step=1, tensorboard=False).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_a_line_has_means_over_what_was_not_skipped_and_the_speed(progress, tmp_path, monkeypatch):
+    """Twice 100 s for 100 updates, 25 s of them for data; half of the second 100 were skipped."""
+    clock = [0.0]
+    monkeypatch.setattr(writers.time, "monotonic", lambda: clock[0])
+    progress.config.log.every, progress.config.batch_size, progress.began = 200, 4, 0.0
+    for step, loss, skipped in ((100, 1.0, 0), (200, 4.0, 50)):
+        clock[0] += 75
+        with progress.waiting():
+            clock[0] += 25
+        progress.add(step, {"g/loss": loss}, np.arange(100) < skipped)
+    speed = {"step_per_s": 1.0, "images_per_s": 4.0, "data_wait_percent": 25.0}
+    line = {"step": 200, "g/loss": 2.0, "skipped": 50} | speed
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == line
+
+
 def test_the_board_does_not_import_torch_and_others_can(tmp_path):
     script = f"""
 import sys
@@ -118,4 +139,6 @@ def test_what_comes_after_is_read_after_whatever_the_clock_says(tmp_path, monkey
     names = sorted(path.name for path in (tmp_path / "tensorboard").iterdir())
     assert [int(name.split(".")[3]) for name in names] == [2 * 10**9, 2 * 10**9 + 1, 2 * 10**9 + 2]
     for name, step in zip(names, (1, 6, 10), strict=True):
-        assert b"\x10" + bytes([step]) in (tmp_path / "tensorboard" / name).read_bytes()
+        content = (tmp_path / "tensorboard" / name).read_bytes()
+        # of the figure, and of session_log {status: START}, at which TensorBoard drops what it has from that step on
+        assert content.count(b"\x10" + bytes([step])) == 2 and b"\x10" + bytes([step]) + b"\x3a\x02\x08\x01" in content

@@ -255,7 +255,9 @@ def test_wrong_arrays_are_refused(tmp_path):
 
 def test_converted_files_are_not_converted_again(tmp_path):
     keras = {"block1_conv1/kernel": np.zeros((3, 3, 3, 64), np.float32)}
-    assert "was converted before" in refusal(tmp_path, keras, metadata={"origin": "torchvision"})
+    assert "was converted before; use it as it is" in refusal(tmp_path, keras, metadata={"origin": "torchvision"})
+    other = {"origin": "torchvision", "network": "lpips_vgg"}
+    assert "was converted before; it is lpips_vgg, not vgg19" in refusal(tmp_path, keras, metadata=other)
 
 
 def test_a_conversion_that_changes_features_writes_nothing(tmp_path, monkeypatch):
