@@ -40,7 +40,8 @@ def test_kept_memory_is_not_asked_for_again():
         pytest.skip("malloc has no mallopt: not glibc")
     (given_back,) = faults("given back")
     print(f"{given_back} page faults where memory is given back, {kept} where it is kept")
-    if not HUGE.exists() or "[always]" not in HUGE.read_text():  # else a fault brings 2 MB, and there are few in any case
+    # Else a fault brings 2 MB, and there are few in any case
+    if not HUGE.exists() or "[always]" not in HUGE.read_text():
         assert int(given_back) > 2**26 / 4096 / 2 and int(kept) < int(given_back) / 20
     assert faults("kept", MALLOC_ARENA_MAX="8")[0] == "False"  # whoever has settings of their own keeps them
 
