@@ -1,6 +1,7 @@
 """How a process joins the others of its run, and what they must share."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from running import ROOT, command, spawn, spawn_all, specs
+from running import ROOT, command, spawn, spawn_all, specs, start_all
 
 from configs import tiny
 from srgan_jax.training import parallel
@@ -121,3 +122,22 @@ def test_processes_that_see_different_folders_are_refused(tmp_path):
         folder = f"--workdir={tmp_path / name}, which must be one folder for all,"
         assert f"process 1 has other files in {folder} than process 0; start all alike" in output
         assert list((tmp_path / name).iterdir()) == []
+
+
+@pytest.mark.slow
+def test_processes_that_see_different_photographs_are_refused(tmp_path, photographs):
+    """Such as a copy of them on each machine's own disk, of which one is not whole."""
+    shutil.copytree(photographs, tmp_path / "part" / "photographs")
+    (tmp_path / "part" / "photographs" / "e.png").unlink()
+    fields = ("data.source=folder", "data.path=photographs", "steps=2", "validation.every=0")
+    pair = start_all(
+        [
+            ["env", "-C", str(folder), sys.executable, "-m", "srgan_jax"]
+            + command("tiny", tmp_path / "run", *fields, distributed=spec)
+            for folder, spec in zip((tmp_path, tmp_path / "part"), specs(2), strict=True)
+        ]
+    )
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [2, 2], outputs
+    assert all("process 1 has other photographs than process 0; start all alike" in output for output in outputs)
+    assert not (tmp_path / "run").exists()

@@ -59,6 +59,17 @@ def test_a_run_by_lpips(tmp_path, monkeypatch, capsys, lpips_files):
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_with_the_feature_weights_it_began_with(tmp_path, monkeypatch, capsys):
+    fields = ("validation.every=0", "log.tensorboard=False", "loss.feature.weight=1.0", "loss.feature.layer=1.1")
+    fields += ("loss.feature.weights=random",)
+    train("tiny", tmp_path / "run", *fields, "steps=1")
+    load = start.load_features
+    monkeypatch.setattr(start, "load_features", lambda config: jax.tree.map(lambda x: 1.5 * x, load(config)))
+    line = refusal(capsys, command("tiny", tmp_path / "run", *fields, "steps=2"))
+    assert "began with other feature weights" in line
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "kills", "every"), [(1, 14, 30), (2, 6, 4)])
 def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path, processes, kills, every):
     """Half of the kills fall anywhere from the start on, half shortly after a save began to show."""
