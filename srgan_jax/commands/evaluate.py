@@ -22,6 +22,7 @@ from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.metrics import to_json
 from srgan_jax.ops.bicubic import PADDING
 from srgan_jax.training.trained import load_generator
+from srgan_jax.weights.builtin import located
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
 
@@ -106,6 +107,10 @@ def main(argv: list[str]) -> int:
         print("LPIPS was not measured: `srgan convert lpips` brings its weights")
     for line in paper.warnings(result) if args.against else []:
         print(line, file=sys.stderr)
+    builtin = [run for run in args.checkpoint if located(run) != run]
+    if builtin and not args.set and not args.hr:
+        why = "brushes and dogs were trained on, in a larger size, so that these figures flatter; give --set or --hr"
+        print(f"warning: {', '.join(builtin)}: {why}", file=sys.stderr)
     if args.json:
         with replacing(args.json) as partial:
             partial.write_text(to_json(result, indent=2) + "\n")

@@ -12,6 +12,7 @@ from enlarged import enlarged, mean_psnr_y
 from running import ROOT
 
 import srgan_jax
+from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
 from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.training.trained import load_generator
@@ -63,6 +64,12 @@ def test_lpips_is_that_of_the_card(name, data_dir, lpips):
     for folder in ("set5", "set14"):
         mean = np.mean([lpips(sr, hr) for sr, hr, _ in pictures(data_dir / folder)[name]])
         assert abs(mean - getattr(BUILTIN[name], folder).lpips_alex) <= 0.0002
+
+
+def test_evaluate_says_where_pictures_were_trained_on(photographs, capsys):
+    for given, warned in (([], True), (["--hr", str(photographs)], False)):
+        assert main(["evaluate", "--checkpoint", DEFAULT, "--lpips", *given]) == 0
+        assert (f"warning: {DEFAULT}: brushes and dogs were trained on" in capsys.readouterr().err) == warned
 
 
 def test_a_damaged_or_missing_file_is_named(tmp_path, monkeypatch):
