@@ -176,7 +176,7 @@ def keep_programs(log: logging.Logger) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(f"{folder}: not writable")
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except (OSError, UserError) as error:  # UserError: there is no home directory
         log.warning("warning: compiled programs are not kept for the next start (%s); set XDG_CACHE_HOME", error)
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)

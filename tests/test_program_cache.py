@@ -42,6 +42,17 @@ def test_an_impossible_cache_is_only_warned_of(untold, tmp_path, caplog):
     assert "warning: compiled programs are not kept" in record.message and f"{tmp_path}/file" in record.message
 
 
+def test_no_home_directory_is_only_warned_of(untold, monkeypatch, caplog):
+    """As of a user that a container was told to run as, whom its machine does not know."""
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        os.environ.pop(name, None)
+    monkeypatch.setattr(os, "getuid", lambda: 12345678)
+    keep_programs(LOG)
+    assert FOLDER not in os.environ
+    (record,) = caplog.records
+    assert "warning: compiled programs are not kept" in record.message and "home directory" in record.message
+
+
 def test_half_an_entry_does_not_end_the_keeping(tmp_path):
     """A process may be killed between an entry's two files; the next one's programs are kept all the same."""
     folder = tmp_path / "srgan_jax" / "programs"

@@ -81,11 +81,11 @@ class Checkpoints:
         A save that fails, or for which there is no room, is a warning, and what was saved earlier stays.
 
         Raises:
-          UserError: FAILURES saves failed in a row.
+          UserError: FAILURES saves failed in a row, or the workdir is gone.
         """
         self.wait()
+        self._refuse_gone()
         self.saving, problem = step, ""
-        self.described = self.described or self.config.exists()
         self.of = (metrics or {}).get("of", self.of)
         if self.manager:
             try:
@@ -178,19 +178,25 @@ class Checkpoints:
     def _failed(self, step: int, problem: str) -> None:
         self.failures += 1
         self.failure = f"step {step}: {problem}"
+        self._refuse_gone()
         if self.manager:
             remove_unfinished(self.folder)
             self.manager.reload()  # it takes the steps that were to go for gone
-        if _anywhere(self.described and not self.config.exists()):
-            raise UserError(
-                f"{self.folder.parent}: is gone; if it was moved, give the command again with it as --workdir"
-            )
         if self.failures == FAILURES:
             raise UserError(
                 f"{self.folder}: {FAILURES} saves in a row failed, the last at {self.failure}; {self._advice()}"
             )
         if self.manager:
             log.warning("warning: not saved at step %d (%s); training goes on", step, problem)
+
+    def _refuse_gone(self) -> None:
+        """Orbax, or a validation's picture, may have made a folder anew where the workdir was."""
+        there = self.config.exists()
+        self.described = self.described or there
+        if _anywhere(self.described and not there):
+            raise UserError(
+                f"{self.folder.parent}: is gone; if it was moved, give the command again with it as --workdir"
+            )
 
     def _advice(self) -> str:
         steps = saved_steps(self.folder)

@@ -94,6 +94,8 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def _read_pickle(path: Path) -> Any:
+    if zipfile.is_zipfile(path):  # torch's, as Lightning names them
+        return _read_torch(path)
     with path.open("rb") as file:
         tree = ArraysOnly(file).load()
     held = path.stat().st_size

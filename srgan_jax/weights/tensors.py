@@ -100,7 +100,7 @@ def write_torch(path: Path, wrapper: str, tensors: Mapping[str, np.ndarray]) -> 
         import torch
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: writing it needs torch: pip install torch, or name it .safetensors") from error
-    tree = {wrapper: {name: torch.tensor(array) for name, array in tensors.items()}}
+    tree = {wrapper: {name: torch.tensor(array.copy()) for name, array in tensors.items()}}
     _write_whole(path, lambda partial: torch.save(tree, partial))
 
 

@@ -88,8 +88,10 @@ def test_a_workdir_that_was_moved_ends_the_run_and_lost_checkpoints_do_not(tmp_p
         (tmp_path / "run").rename(tmp_path / "moved")
         with pytest.raises(UserError, match=f"^{tmp_path}/run: is gone; if it was moved"):
             checkpoints.save(3, made_up_state(3), {}, None)
-            checkpoints.wait()
-        checkpoints.failures = 0  # as it was raised
+        (tmp_path / "run").mkdir()  # by whoever: it is not that run
+        with pytest.raises(UserError, match=f"^{tmp_path}/run: is gone; if it was moved"):
+            checkpoints.save(4, made_up_state(4), {}, None)
+    assert names(tmp_path / "run") == [] and names(tmp_path / "moved" / "checkpoints") == ["2"]
 
 
 def test_a_complete_run_stays_what_it_was(trained_run, tmp_path):

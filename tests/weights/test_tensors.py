@@ -13,7 +13,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.weights import readers
 from srgan_jax.weights.fetch import member
 from srgan_jax.weights.readers import READERS
-from srgan_jax.weights.tensors import read_metadata, read_tensors, sha256, write_safetensors
+from srgan_jax.weights.tensors import read_metadata, read_tensors, sha256, write_safetensors, write_torch
 
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "a/bias": np.ones(3, np.float32)}
 
@@ -182,3 +182,13 @@ def test_metadata_of_what_is_no_safetensors_file(tmp_path):
     (tmp_path / "text.safetensors").write_text("text")
     with pytest.raises(UserError, match="^SOURCE=.*cannot be read as .safetensors"):
         read_metadata(tmp_path / "text.safetensors", "SOURCE")
+
+
+def test_a_torch_file_may_be_called_ckpt(tmp_path):
+    torch.save({"state_dict": {"a": torch.arange(3.0)}}, tmp_path / "lightning.ckpt")
+    np.testing.assert_array_equal(read_tensors(tmp_path / "lightning.ckpt", "FILE")["state_dict/a"], [0, 1, 2])
+
+
+def test_torch_files_hold_tensors_in_the_order_of_their_axes(tmp_path):
+    write_torch(tmp_path / "x.pth", "params", {"a": np.zeros((3, 3, 8, 16), np.float32).transpose(3, 2, 0, 1)})
+    assert torch.load(tmp_path / "x.pth")["params"]["a"].is_contiguous()
