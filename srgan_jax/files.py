@@ -12,12 +12,19 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; at the end it becomes `path`, and after an error nothing of it is left."""
+    """A name beside `path` to write to; at the end it becomes `path`, and after an error nothing of it is left.
+
+    An OSError of that name says `path`, which somebody gave.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")  # another process may do the same
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if str(error.filename) == str(partial):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -151,10 +151,8 @@ def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, pr
 
 
 def fault(error: OSError, target: Path) -> str:
-    """In words, with the path that failed, where the system names one; `target` stands for what is half written."""
-    path = error.filename
-    if error.errno in FULL or str(path).endswith(".partial"):
-        path = target
+    """In words, with the path that failed, where the system names one; of a full disk `target`."""
+    path = target if error.errno in FULL else error.filename
     words = error.strerror or str(error)
     return words if path is None else f"{path}: {words}"
 

@@ -9,6 +9,7 @@ from small_weights import small_weights
 from test_upscale import names, noise, records, upscale
 
 from srgan_jax.commands import pictures
+from srgan_jax.files import replacing
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,9 @@ def test_a_dash_may_be_a_name(weights, tmp_path, monkeypatch):
     noise(tmp_path / "a.png")
     assert upscale(weights, "-i", "a.png", "-o", "./-") == 0
     assert names(tmp_path) == ["-/a.png", "a.png"]
+
+
+def test_an_error_says_the_path_that_was_given(tmp_path):
+    with pytest.raises(IsADirectoryError) as caught, replacing(tmp_path) as partial:
+        partial.write_text("")
+    assert str(tmp_path) in str(caught.value) and "partial" not in str(caught.value)
