@@ -161,6 +161,10 @@ def _read_h5(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     import torch
 
+    with path.open("rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith((b"<", b"version https://git-lfs")):
+        raise ValueError("a web page, or git-lfs' pointer to a file")
     try:
         with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which are then refused
             tree = torch.load(path, map_location="cpu", weights_only=True)

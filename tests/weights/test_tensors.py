@@ -189,6 +189,13 @@ def test_a_torch_file_may_be_called_ckpt(tmp_path):
     np.testing.assert_array_equal(read_tensors(tmp_path / "lightning.ckpt", "FILE")["state_dict/a"], [0, 1, 2])
 
 
+@pytest.mark.parametrize("text", ["\n<!doctype html>", "version https://git-lfs.github.com/spec/v1\noid sha256:0"])
+def test_what_was_fetched_in_place_of_a_torch_file_is_to_be_fetched_again(tmp_path, text):
+    (tmp_path / "net.pth").write_text(text)
+    with pytest.raises(UserError, match="a web page, or git-lfs' pointer to a file.*; fetch it again"):
+        read_tensors(tmp_path / "net.pth", "")
+
+
 def test_torch_files_hold_tensors_in_the_order_of_their_axes(tmp_path):
     write_torch(tmp_path / "x.pth", "params", {"a": np.zeros((3, 3, 8, 16), np.float32).transpose(3, 2, 0, 1)})
     assert torch.load(tmp_path / "x.pth")["params"]["a"].is_contiguous()
