@@ -6,7 +6,7 @@
         --config.init_from=first/generator.safetensors --config.validation.lpips=alex
 
 LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. What is shipped was trained on from
-there, twice; the commands, figures, time and the photographs are in docs/models/srgan_medium.md.
+there, three times; the commands, figures, time and the photographs are in docs/models/srgan_medium.md.
 """
 
 from ml_collections import ConfigDict
