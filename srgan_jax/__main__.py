@@ -25,6 +25,7 @@ from srgan_jax.memory import keep_memory
 PROGRAMS = 2 * 10**9  # bytes of compiled programs that are kept, those used last
 SHOWN = sys.unraisablehook
 HELP = ("-h", "--help")
+VERSION = "--version"
 COMMANDS = {
     "train": "train a network as a config file describes, or go on with a run",
     "replay": "run the update again at which a training diverged",
@@ -52,10 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by who started this
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     name, *rest = argv or ["--help"]
-    if name == "--version":
-        print(f"srgan {__version__}")
-        return 0
-    if name not in (*COMMANDS, *HELP):
+    if name not in (*COMMANDS, *HELP, VERSION):
         print(f"srgan: no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     ours = logging.getLogger("srgan_jax")
@@ -68,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     sys.unraisablehook = without_echoes
     flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags
     try:
+        if name == VERSION:
+            print(f"srgan {__version__}", flush=True)
+            return 0
         if name in HELP:
             print("usage: srgan COMMAND ...; srgan COMMAND --help\n")
             print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()), flush=True)

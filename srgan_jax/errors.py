@@ -2,7 +2,8 @@
 
 import errno
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # an OSError's number where a disk, or a person's share of it, is full
+# An OSError's number where a disk, a person's share of it, or a file (ulimit -f) is as large as it may be
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -17,7 +18,8 @@ def said(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in FULL:
-        return f"{error.strerror}; make room and give the same command again"
+        remedy = "make room" if error.errno == errno.ENOSPC else "make room, or raise the limit,"
+        return f"{error.strerror}; {remedy} and give the same command again"
     if isinstance(error, OSError) and error.filename is not None:  # a path that somebody gave
         return f"{error.filename}: {error.strerror}; give a path that can be read or written"
     return None

@@ -58,8 +58,16 @@ def test_what_takes_long_to_import_comes_where_it_is_answered():
     assert python("import sys, srgan_jax.__main__; sys.exit('numpy' in sys.modules)").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", ["", "--help"])
+@pytest.mark.parametrize("arguments", ["", "--help", "--version"])
 def test_help_onto_a_full_disk_is_one_line(arguments):
     argv = ["bash", "-c", f"{sys.executable} -m srgan_jax {arguments} > /dev/full"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "No space left on device" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_file_larger_than_the_shell_allows_is_one_line(tmp_path, photographs):
+    command = f"{sys.executable} -m srgan_jax compare {photographs}/a.png {photographs}/a.png -o {tmp_path}/a.html"
+    argv = ["bash", "-c", f"ulimit -f 1; JAX_COMPILATION_CACHE_DIR= {command}"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not (tmp_path / "a.html").exists()
+    assert done.stderr.startswith("srgan compare: File too large; ") and done.stderr.count("\n") == 1
