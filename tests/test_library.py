@@ -1,10 +1,14 @@
 """What programs use: load and upscale."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from running import ROOT
 from small_weights import small_weights
 
 import srgan_jax
@@ -105,6 +109,12 @@ def test_weights_that_are_not_there(weights):
 def test_checkpoints_that_are_not_there(tiny_run, which):
     with pytest.raises(UserError, match=f"which={which}: give best|no checkpoint of step {which}; there are 2"):
         srgan_jax.load(tiny_run, which)
+
+
+def test_a_run_is_read_without_a_word(tiny_run):
+    script = f"import srgan_jax; print(srgan_jax.load({str(tiny_run)!r}, 'latest').scale)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
 
 def test_the_package_names_what_it_has():

@@ -107,7 +107,7 @@ def read_state(step: Path, digests: dict[str, str] | None, part: Any = None) -> 
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     try:
         with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
-            described = reader.metadata(step / "state").item_metadata
+            described = handler.metadata(step / "state")  # the reader's warns of a file that single items lack
             if described is None:
                 raise Damaged("what describes its arrays is missing or unreadable")
             wanted = described.tree if part is None else part

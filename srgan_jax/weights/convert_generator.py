@@ -167,6 +167,8 @@ def infer_config(layout: Layout, tensors: Tensors, where: str) -> ConfigDict:
     features = first[3]
     if rrdb and first[2] in (12, 48):
         raise UserError(f"{where}: begins with a pixel unshuffle, as RealESRGAN_x2plus does; take one for x4")
+    if (first[2], last[3]) != (3, 3):
+        raise UserError(f"{where}: takes {first[2]} channels and gives {last[3]}; take one from RGB to RGB")
     wide = {s: 1 if rrdb else factors[0] ** 2 for s, factors in STAGES.items() if len(factors) == stages}
     scales = [s for s, neighbours in wide.items() if up[3] == features * neighbours]
     if not scales or first[0] % 2 == 0 or last[0] % 2 == 0:
