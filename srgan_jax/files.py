@@ -4,7 +4,7 @@ import fcntl
 import logging
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
             error.filename, error.filename2 = str(path), None
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that takes nothing; the error that is under way says so
+            partial.unlink()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """How far a command is: a bar on a terminal, otherwise a plain line for each thing that is done."""
 
+import os
 import sys
 from typing import Any
 
@@ -24,8 +25,7 @@ class Progress:
             filled = WIDTH * done // total
             name = self.name if len(self.name) <= 40 else "..." + self.name[-37:]
             bar = "#" * filled + "-" * (WIDTH - filled)
-            sys.stderr.write(f"\r\x1b[K{self.number}/{self.total} [{bar}] {100 * done // total:3} % {printable(name)}")
-            sys.stderr.flush()
+            _tell(f"\r\x1b[K{self.number}/{self.total} [{bar}] {100 * done // total:3} % {printable(name)}")
 
     def say(self, line: str, record: dict[str, Any]) -> None:
         """`line` to standard output; in plain words what became of a thing to standard error."""
@@ -36,9 +36,16 @@ class Progress:
         else:
             sizes = " -> ".join("x".join(map(str, record[size])) for size in ("size", "output_size"))
             words = f"{record['output']}  {sizes}  {record['seconds']:.2f} s"
-        print(f"{self.number}/{self.total} {printable(record['input'])}: {printable(words)}", file=sys.stderr)
+        _tell(f"{self.number}/{self.total} {printable(record['input'])}: {printable(words)}\n")
 
     def close(self) -> None:
         if self.bar:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            _tell("\r\x1b[K")
+
+
+def _tell(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:  # onto a full disk, say: the pictures matter more, and are told of on standard output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from srgan_jax.training.guards import stops
+
 Child = Callable[[list[str], Path], int]
 
 
 class Stopped(Exception):
-    """SIGTERM or SIGINT came; the process that was running has saved and ended."""
+    """A signal came that stops; the process that was running has saved and ended."""
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def children(say: Callable[[str], None]) -> Iterator[Child]:
             raise Stopped
         return code
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in stops()}
     try:
         yield child
     finally:

@@ -6,7 +6,8 @@ from weakref import WeakKeyDictionary
 
 import jax
 
-MOST = 400  # on a CPU each holds some 50 memory maps; a process that asks Linux for more than 65,530 of them dies
+# On a CPU each holds some 9 MB and 50 to 80 memory maps; a process that asks Linux for more than 65,530 of them dies
+MOST = 64
 
 _kept: WeakKeyDictionary[Any, set[Any]] = WeakKeyDictionary()  # each function's, by the shapes of its arguments
 

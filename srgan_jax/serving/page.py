@@ -25,7 +25,7 @@ TITLE = "Enlarge a picture"
 
 
 def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) -> None:
-    """Until SIGINT or SIGTERM. The temporary folder is removed at the end.
+    """Until SIGINT, SIGTERM or SIGHUP. The temporary folder is removed at the end.
 
     Raises:
       UserError: nothing can listen there.
@@ -56,6 +56,8 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}/ until Ctrl+C", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn shuts down, and gives the signal on
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that goes; not under nohup
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         try:
             server.run([listening])
         except KeyboardInterrupt:

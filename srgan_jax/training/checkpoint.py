@@ -70,7 +70,8 @@ class Checkpoints:
         if not has_checkpoint(workdir) and (self.folder.parent / QUARANTINE).is_dir():
             raise self._none_good()
         multihost_utils.sync_global_devices("looked")  # so that none finds what another has already saved
-        self.config, self.described = self.folder.parent / "config.json", False  # whether it was ever seen there
+        self.config = self.folder.parent / "config.json"
+        self.described = self.config.exists()  # whether it was ever seen there
         self.of: float | None = None  # the pictures of the last validation
         rank = lambda metrics: metric(metrics, self.of)  # noqa: E731
         self.manager = _open(self.folder, keep, rank) if jax.process_index() == 0 else None

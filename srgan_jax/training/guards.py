@@ -18,28 +18,30 @@ from srgan_jax.errors import printable, said
 from srgan_jax.training.state import GanState
 
 STALLED = 75  # the exit code: a temporary failure, another start may help
-STOPS = (signal.SIGTERM, signal.SIGINT)
 PATIENT = 10  # how many times longer than a step one may take that compiles, saves or validates
 
 log = logging.getLogger(__name__)
 
 
+def stops() -> list[signal.Signals]:
+    """SIGHUP, a terminal that goes, is one of them unless it is ignored, as under nohup."""
+    gone = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []
+    return [signal.SIGTERM, signal.SIGINT, *gone]
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that a signal puts its number into; a second signal ends the process at once.
-
-    SIGHUP, a terminal that goes, is one of them unless it is ignored, as under nohup.
-    """
+    """A list that a signal puts its number into; a second signal ends the process at once."""
     received: list[int] = []
-    stops = [*STOPS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else [])]
+    numbers = stops()
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
         log.warning("signal %d: saving after this step (again: stop at once)", number)
-        for each in stops:
+        for each in numbers:
             signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, handle) for number in stops}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield received
     finally:

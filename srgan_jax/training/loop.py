@@ -124,6 +124,7 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
         return state
     if parallel.is_lead():
         start.describe(config, state, run.workdir)
+        run.checkpoints.described = True
     if config.init_from and not resumed:  # from here on the other run may change
         run.checkpoints.save(0, state, _meta(run, 0), None)
     lowered = start.lowered(config, rollbacks)

@@ -66,3 +66,9 @@ def test_an_error_says_the_path_that_was_given(tmp_path):
     with pytest.raises(IsADirectoryError) as caught, replacing(tmp_path) as partial:
         partial.write_text("")
     assert str(tmp_path) in str(caught.value) and "partial" not in str(caught.value)
+    path = tmp_path / "folder" / "a.png"
+    with pytest.raises(NotADirectoryError) as caught, replacing(path) as partial:
+        path.parent.rmdir()
+        path.parent.write_text("")  # now nothing there can be removed, either
+        partial.write_text("")
+    assert caught.value.filename == str(path)

@@ -4,6 +4,8 @@ import fcntl
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -188,6 +190,22 @@ def test_shipped_grids_load():
     assert all(row.paper == name and row.config.data.path == "x" for name, row in rows.items())
     assert [row.init_from for row in rows.values()] == ["", "", *["SRResNet-MSE"] * 3]
     assert len(names["quickstart_table1"]) == 5 and len(names["tiny"]) == 2
+
+
+def test_a_terminal_that_goes_stops_the_process_at_work_too(tmp_path):
+    code = (
+        "import signal; from pathlib import Path; from srgan_jax.evaluation.processes import *\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # else ignored, where the tests run under nohup
+        "try:\n"
+        "    with children(print) as child:\n"
+        "        print('ready', flush=True)\n"
+        f"        child(['http.server', '0'], Path('{tmp_path}/log'))\n"
+        "except Stopped: print('stopped')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate(timeout=60)[0] == "stopped\n" and process.returncode == 0
 
 
 @pytest.mark.slow

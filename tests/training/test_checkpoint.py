@@ -5,12 +5,13 @@ import shutil
 from contextlib import closing
 
 import pytest
-from running import bits, made_up_state, names, train
+from running import bits, command, made_up_state, names, train
 
 from configs import tiny_gan
 from srgan_jax import __version__, config
+from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
-from srgan_jax.training import checkpoint, trained
+from srgan_jax.training import checkpoint, loop, trained
 from srgan_jax.training.checkpoint import Checkpoints
 from srgan_jax.training.saved_step import metric
 from srgan_jax.training.trained import load_generator
@@ -92,6 +93,19 @@ def test_a_workdir_that_was_moved_ends_the_run_and_lost_checkpoints_do_not(tmp_p
         with pytest.raises(UserError, match=f"^{tmp_path}/run: is gone; if it was moved"):
             checkpoints.save(4, made_up_state(4), {}, None)
     assert names(tmp_path / "run") == [] and names(tmp_path / "moved" / "checkpoints") == ["2"]
+    with closing(Checkpoints(tmp_path / "moved")) as checkpoints:
+        (tmp_path / "moved").rename(tmp_path / "again")  # before anything is saved
+        with pytest.raises(UserError, match=f"^{tmp_path}/moved: is gone; if it was moved"):
+            checkpoints.save(3, made_up_state(3), {}, None)
+
+
+def test_a_workdir_that_is_moved_before_the_first_save_ends_the_run(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    monkeypatch.setattr(loop, "make_upscale", lambda network: run.rename(tmp_path / "moved"))  # while it is compiled
+    fields = ("steps=4", "checkpoint.every=2", "validation.every=0", "log.tensorboard=False")
+    assert main(command("tiny", run, *fields)) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"srgan train: {run}: is gone; if it was moved")
+    assert "checkpoints" not in names(run) and (tmp_path / "moved" / "config.json").exists()
 
 
 def test_a_complete_run_stays_what_it_was(trained_run, tmp_path):
