@@ -22,11 +22,11 @@ def chart(series: Sequence[tuple[str, int, Points]], *, log: bool) -> dict[str, 
         return {"lines": [], "x": [], "y": [], "log": False}
     log = log and min(values) > 0
     height = math.log10 if log else float
-    x_high = max(x for _, _, points in series for x, _ in points)
+    x_high = max(x for _, _, points in series for x, _ in points) or 1
     thinned = [(label, colour, thin(points)) for label, colour, points in series]
     heights = [height(y) for _, _, points in thinned for _, y in points]
     low, high = min(heights), max(heights)
-    margin = 0.04 * (high - low) or 0.5
+    margin = 0.04 * (high - low) or 0.5 + 1e-9 * abs(high)  # more than rounding takes away
     low, high = low - margin, high + margin
 
     def place(x: float, y: float) -> tuple[float, float]:

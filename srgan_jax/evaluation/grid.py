@@ -93,8 +93,8 @@ def is_name(row: Any) -> bool:
 
 
 def _row(name: Any, row: Any, path: Path, overrides: list[str], earlier: dict[str, Row]) -> Row:
-    if name in ("bicubic", "input"):
-        raise UserError("a row's name cannot be that of the control, bicubic or input")
+    if name in ("bicubic", "input", "LR", "HR"):
+        raise UserError("a row's name cannot be that of what stands beside it: bicubic, input, LR or HR")
     if not is_name(name):
         raise UserError("a row's name is a folder's: letters, digits and . _ + -")
     if not isinstance(row, dict) or not {"config"} <= row.keys() <= set(ROW_FIELDS):

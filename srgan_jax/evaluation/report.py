@@ -31,7 +31,7 @@ def write_report(results: Sequence[Line], output: Path) -> None:
     """
     try:
         write_page(output, "report.html.j2", _view(results, output.parent))
-    except (LookupError, AttributeError, TypeError, ValueError) as error:  # each file was read: one was edited since
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:  # one was edited since
         where = f"{output.parent}: results.jsonl, or figures.json or metrics.jsonl of a run"
         raise UserError(f"{where}, is damaged ({error}); move it away and run the grid again") from error
 

@@ -16,7 +16,7 @@ from jaxtyping import Num
 from srgan_jax.errors import UserError
 from srgan_jax.inference.ensemble import EIGHT, averaged, deepened, returned, turned
 from srgan_jax.inference.fold import fold
-from srgan_jax.inference.tiles import Enlarge, Span, auto_tile, make_enlarge, padded, spans
+from srgan_jax.inference.tiles import Enlarge, Span, auto_tile, even, make_enlarge, padded, spans
 from srgan_jax.models.extent import reach
 from srgan_jax.ops.bicubic import imresize_bands
 
@@ -81,8 +81,9 @@ class Enlarger:
         yield from bands
 
     def _tiled(self, window: Rows, size: tuple[int, int], tile: int, progress: Progress) -> Iterator[Band]:
-        down, across = (spans(length, tile, self.halo) for length in size)
-        shape = padded(size[0], tile), padded(size[1], tile)
+        tiles = [even(length, tile, self.halo) for length in size]
+        down, across = (spans(length, side, self.halo) for length, side in zip(size, tiles, strict=True))
+        shape = padded(size[0], tiles[0]), padded(size[1], tiles[1])
         own, done = self.network.scale, 0
         for vertical in down:
             source = window(vertical.start, vertical.stop)

@@ -52,6 +52,13 @@ def spans(length: int, tile: int, halo: int) -> list[Span]:
     return found
 
 
+def even(length: int, tile: int, halo: int) -> int:
+    """At most `tile`: that of as many tiles over `length`, but of which the last repeats little of the one before."""
+    count = len(spans(length, tile, halo))
+    least = -(-(length - 2 * halo) // count) + 2 * halo
+    return min(-(-least // STEP) * STEP, tile) if count > 1 else tile
+
+
 def padded(length: int, tile: int) -> int:
     """What one tile over `length` is made: at most a quarter or 17 more, so that sizes share programs.
 
@@ -126,7 +133,7 @@ def auto_tile(
     if kind not in _bytes:
         # on a CPU what will run, if memory does: compiled once; an accelerator may be too small to compile that for
         whole = jax.default_backend() == "cpu"
-        shape = [padded(side, HALOS * halo) if whole else SMALL for side in size]
+        shape = [padded(side, even(side, HALOS * halo, halo)) if whole else SMALL for side in size]
         tiles = jax.ShapeDtypeStruct((1, *shape, row.shape[-1]), row.dtype)
         needs = enlarge.lower(variables, tiles, jax.ShapeDtypeStruct((1, 2), np.int32)).compile().memory_analysis()
         _bytes[kind] = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / math.prod(shape)

@@ -1,6 +1,7 @@
 """The page, by gradio: upload, choose weights, compare, download."""
 
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -62,7 +63,13 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
             server.run([listening])
         except KeyboardInterrupt:
             pass
-        working.acquire()  # for good: what is being written would bring the folder back
+        try:
+            if not working.acquire(blocking=False):  # for good: what is being written would bring the folder back
+                print("finishing the tile at work (again: stop at once)", flush=True)
+                working.acquire()
+        except KeyboardInterrupt:
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(128 + signal.SIGINT)
 
 
 def clean(folder: Path, limits: Limits) -> None:
@@ -134,6 +141,7 @@ def make_page(gradio: Any, enlarge: Enlarge, names: Sequence[str], limits: Limit
             [slider, download, said],
             api_visibility="private",
             concurrency_limit=1,
+            trigger_mode="always_last",  # another picture may be chosen while one is at work
             show_progress_on=said,
         )
     page.queue(max_size=limits.queue, default_concurrency_limit=1)

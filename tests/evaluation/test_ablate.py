@@ -145,7 +145,8 @@ def test_a_second_grid_in_the_same_workdir_is_refused(grid, tmp_path, capsys):
         ("ROW = {'config': 'configs/tiny.py', 'init_from': 'b'}", ["row 'a'", "no earlier row"]),
         ("ROW, NAME = {'config': 'configs/tiny.py'}, '../a'", ["row '../a'", "a folder's"]),
         ("ROW, SEEDS = {'config': 'configs/tiny.py'}, [0, 0]", ["seeds=[0, 0]", "different whole numbers"]),
-        ("ROW, NAME = {'config': 'configs/tiny.py'}, 'bicubic'", ["row 'bicubic'", "the control"]),
+        ("ROW, NAME = {'config': 'configs/tiny.py'}, 'bicubic'", ["row 'bicubic'", "bicubic, input, LR or HR"]),
+        ("ROW, NAME = {'config': 'configs/tiny.py'}, 'HR'", ["row 'HR'", "stands beside it"]),
         (
             "def get_grid():\n    files = {n: {'config': f'configs/{n}.py'} for n in ('tiny', 'tiny_pix2pix')}\n"
             "    return {'seeds': [0], 'rows': files, 'sets': ['']}",

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from srgan_jax.errors import UserError
 from srgan_jax.inference import tiles
 from srgan_jax.inference.enlarge import FARTHEST, Enlarger, make_enlarger, output_size
-from srgan_jax.inference.tiles import SMALL, padded, spans
+from srgan_jax.inference.tiles import SMALL, even, padded, spans
 from srgan_jax.models.extent import apply_within, reach
 from srgan_jax.models.layers import Conv
 from srgan_jax.models.msrresnet import MSRResNet
@@ -124,6 +124,15 @@ def test_spans_cover_each_pixel_once(length, tile):
         assert s.start == max(min(s.first - 10, length - tile), 0) and s.stop in (length, s.last + 10)
         assert s.stop - s.start == min(length, tile)
     assert len(found) == 1 or length > tile
+
+
+@pytest.mark.parametrize(("tile", "halo"), [(864, 36), (480, 20), (100, 47)])
+def test_tiles_are_even_where_the_last_would_mostly_repeat(tile, halo):
+    assert [even(length, 864, 36) for length in (864, 900, 1000, 1656, 1657, 10**5)] == [864, 512, 576, 864, 640, 864]
+    for length in range(1, 3 * tile):
+        side = even(length, tile, halo)
+        assert side <= tile and len(spans(length, side, halo)) == len(spans(length, tile, halo))
+        assert side == tile or side % 64 == 0 and length > tile
 
 
 def test_sizes_share_programs():

@@ -259,18 +259,22 @@ def test_it_listens_on_this_machine_alone(server):
 
 
 @needs_gradio
-def test_stopped_at_work_it_leaves_nothing(weights, tmp_path, monkeypatch):
-    Image.new("L", (1800, 1800)).save(tmp_path / "a.png")
+@pytest.mark.parametrize("again", [False, True])
+def test_stopped_at_work_it_leaves_nothing(tmp_path, monkeypatch, again):
+    Image.new("L", (640, 480)).save(tmp_path / "a.png")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", f"{tmp_path}/temporary")
-    process = spawn(["serve", "--checkpoint", str(weights[4]), "--port", "0"])
+    process = spawn(["serve", "--checkpoint", "srgan_small", "--port", "0"])
     assert process.stdout is not None
     address = next(line for line in process.stdout if line.startswith("http")).split()[0]
     (name,) = json.loads(upload(address, (tmp_path / "a.png").read_bytes())[1])
-    assert join(address, {"path": name, "meta": {"_type": "gradio.FileData"}}, "small x4")[0] == 200
+    assert join(address, {"path": name, "meta": {"_type": "gradio.FileData"}}, "srgan_small")[0] == 200
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
+    assert process.stdout.readline() == "finishing the tile at work (again: stop at once)\n"
+    if again:
+        process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == "" and process.returncode == (130 if again else 0)
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
