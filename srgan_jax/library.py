@@ -77,7 +77,7 @@ def upscale(
         [0, 1].
     weights: as in load, or what load gave, which need not be read again.
     scale: any factor from 1/64 to 64, the network's own if None; what that leaves is MATLAB's bicubic.
-    tile: side of the tiles in pixels of `image`; None: by the free memory; 0: all at once.
+    tile: what a tile's sides are at most, in pixels of `image`; None: by the free memory; 0: all at once.
     ensemble: the mean over the eight ways to turn and mirror the picture, which takes eight times as long.
     progress: called with (done, all) after each tile; what it raises comes out.
 
