@@ -82,7 +82,7 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
     except Exception as error:  # without overrides, whatever a config file's own code raises
         lines = (str(error).strip() or type(error).__name__).splitlines()
         if overrides:
-            raise UserError(f"{' '.join(overrides)}: {lines[0]}") from error
+            raise UserError(f"{' '.join(overrides)}: {re.sub('^flag --[^ ]+: ', '', lines[0])}") from error
         field = re.search(r'Key "(.+?)" does not exist(?:.*Did you mean "(.+?)")?', str(error))  # among all that exist
         if field:
             nearest = f"did you mean {field[2]}?" if field[2] else "configs/base.py has all there are"
@@ -107,7 +107,8 @@ def difference(saved: ConfigDict, new: ConfigDict) -> list[str]:
     a = BEFORE | {n: v for n, v in b.items() if not v or b.get(f"{n.rpartition('.')[0]}.weight") == 0} | a
     if b.get("data.pipeline") == "auto":
         b["data.pipeline"] = a.get("data.pipeline")
-    return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in sorted(a.keys() | b.keys()) if a.get(n) != b.get(n)]
+    names = (a.keys() | b.keys()) - ({"steps"} & (a.keys() ^ b.keys()))  # which count by some schedules alone
+    return [f"{n}: {a.get(n)!r} -> {b.get(n)!r}" for n in sorted(names) if a.get(n) != b.get(n)]
 
 
 def completed(saved: ConfigDict) -> ConfigDict:

@@ -172,6 +172,7 @@ def test_steps_shape_some_schedules_and_are_not_free_then(schedule):
     shaped = changed(optimizer__schedule=schedule)
     longer = changed(optimizer__schedule=schedule, steps=2_000_000)
     assert config.difference(shaped, longer) == ["steps: 1000000 -> 2000000"]
+    assert config.difference(changed(), longer) == [f"optimizer.schedule: 'constant' -> {schedule!r}"]
 
 
 def test_a_field_that_a_run_lacks_was_off():

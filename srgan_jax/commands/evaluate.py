@@ -22,7 +22,7 @@ from srgan_jax.inference.lpips import Lpips, make_lpips
 from srgan_jax.metrics import to_json
 from srgan_jax.ops.bicubic import PADDING
 from srgan_jax.training.trained import load_generator
-from srgan_jax.weights.builtin import located
+from srgan_jax.weights.builtin import BUILTIN, located
 from srgan_jax.weights.lpips_file import default_lpips, find_lpips
 
 
@@ -107,7 +107,8 @@ def main(argv: list[str]) -> int:
         print("LPIPS was not measured: `srgan convert lpips` brings its weights")
     for line in paper.warnings(result) if args.against else []:
         print(line, file=sys.stderr)
-    builtin = [run for run in args.checkpoint if located(run) != run]
+    begun = [generator.config.get("init_from") for generator in generators]
+    builtin = [run for run, init in zip(args.checkpoint, begun, strict=True) if located(run) != run or init in BUILTIN]
     if builtin and not args.set and not args.hr:
         why = "brushes and dogs were trained on, in a larger size, so that these figures flatter; give --set or --hr"
         print(f"warning: {', '.join(builtin)}: {why}", file=sys.stderr)

@@ -41,7 +41,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("-s", "--scale", type=float, help="any factor: the network's own (default), then bicubic for what is left")
     add("--checkpoint", help=f"a run, a .safetensors file, or one of {', '.join(BUILTIN)} (default {DEFAULT})")
-    add("-t", "--tile", type=natural, help="most that a tile's side is, in pixels; 0: none (default: by the free memory)")
+    add("-t", "--tile", type=natural, help="most that a tile's side is, in pixels; 0: no tiles (default: by memory)")
     add(
         "--halo",
         type=natural,

@@ -178,7 +178,7 @@ def make_enlarger(
 ) -> Enlarger:
     """`network` with `variables`, from which BatchNorm is folded away, ready for pictures of any size.
 
-    tile: the most a side of a tile is, in LR pixels, halos included; None: by the free memory; 0: the picture as a whole.
+    tile: the most that a tile's side is, in LR pixels, halos included; None: by the free memory; 0: all at once.
     halo: LR pixels around a tile that are computed and dropped; None: as many as the network sees, by which tiles equal
         the whole, but at most FARTHEST. Fewer are faster, and may show seams.
     batch: tiles at once on a device. devices: so many of this process's.

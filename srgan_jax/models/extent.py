@@ -25,7 +25,8 @@ def reach(network: nn.Module) -> int:
     nothing, so it must be folded or use running statistics.
 
     Raises:
-      UserError: a convolution works below the picture's resolution, after a stride or a mean over the picture.
+      UserError: a convolution works below the picture's resolution, after a stride or a mean over the picture; or
+        it is one of flax's own.
     """
     side, total = 16, Fraction(0)
 
@@ -37,6 +38,8 @@ def reach(network: nn.Module) -> int:
                 name = f"{type(network).__name__}: its {module.name}"
                 raise UserError(f"{name} works below the picture's resolution, which tiles cannot give it")
             total += Fraction(module.kernel // 2 * side, args[0].shape[1] * max(module.factor, 1))
+        elif isinstance(module, nn.Conv | nn.ConvTranspose):
+            raise UserError(f"{type(network).__name__}: its {module.name} is flax's; tiles need a layers.Conv there")
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):

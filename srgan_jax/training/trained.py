@@ -46,7 +46,7 @@ def load_config(run: str | Path, field: str) -> ConfigDict:
         build_generator(config)  # only what is needed of it: a run may be older than some fields
         return config
     except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
-        raise UserError(f"{path}: damaged ({error}); restore it from a copy") from error
+        raise UserError(f"{path}: damaged, or of other code ({error}); restore it, or use that code") from error
 
 
 def _no_run(path: Path) -> str:

@@ -242,14 +242,17 @@ def test_a_network_that_works_below_the_pictures_resolution_is_refused():
 
     class Strided(nn.Module):
         scale: int = 4
+        last: type[nn.Module] = Conv
 
         @nn.compact
         def __call__(self, lr, train=False):
             x = Conv(8, 3, stride=2)(lr)
-            return Conv(3, 3)(x)
+            return self.last(3, 3)(x)
 
     with pytest.raises(UserError, match="Strided: its Conv_1 works below the picture's resolution"):
         reach(Strided())
+    with pytest.raises(UserError, match="Strided: its Conv_1 is flax's; tiles need a layers.Conv"):
+        reach(Strided(last=nn.Conv))
 
 
 def test_a_network_that_sees_far_is_given_a_smaller_halo():

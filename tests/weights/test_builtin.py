@@ -1,5 +1,6 @@
 """The weights that come with the package: whole, described, and as good as they are said to be."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -66,10 +67,14 @@ def test_lpips_is_that_of_the_card(name, data_dir, lpips):
         assert abs(mean - getattr(BUILTIN[name], folder).lpips_alex) <= 0.0002
 
 
-def test_evaluate_says_where_pictures_were_trained_on(photographs, capsys):
-    for given, warned in (([], True), (["--hr", str(photographs)], False)):
-        assert main(["evaluate", "--checkpoint", DEFAULT, "--lpips", *given]) == 0
-        assert (f"warning: {DEFAULT}: brushes and dogs were trained on" in capsys.readouterr().err) == warned
+def test_evaluate_says_where_pictures_were_trained_on(photographs, tiny_run, tmp_path, capsys):
+    begun = shutil.copytree(tiny_run, tmp_path / "begun")
+    config = json.loads((begun / "config.json").read_text())
+    (begun / "config.json").write_text(json.dumps(config | {"init_from": DEFAULT}))
+    other = [DEFAULT, "--hr", photographs]
+    for given, warned in (([DEFAULT], True), ([begun], True), ([tiny_run], False), (other, False)):
+        assert main(["evaluate", "--lpips", "--which", "latest", "--checkpoint", *map(str, given)]) == 0
+        assert (f"warning: {given[0]}: brushes and dogs were trained on" in capsys.readouterr().err) == warned
 
 
 def test_a_damaged_or_missing_file_is_named(tmp_path, monkeypatch):
