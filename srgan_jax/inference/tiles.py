@@ -129,17 +129,17 @@ def auto_tile(
     """
     if max(size) <= SMALL:
         return SMALL
-    kind = enlarge, row.shape[-1], row.dtype
+    kind, most = (enlarge, row.shape[-1], row.dtype), max(HALOS * halo, SMALL)
     if kind not in _bytes:
         # on a CPU what will run, if memory does: compiled once; an accelerator may be too small to compile that for
         whole = jax.default_backend() == "cpu"
-        shape = [padded(side, even(side, HALOS * halo, halo)) if whole else SMALL for side in size]
+        shape = [padded(side, even(side, most, halo)) if whole else SMALL for side in size]
         tiles = jax.ShapeDtypeStruct((1, *shape, row.shape[-1]), row.dtype)
         needs = enlarge.lower(variables, tiles, jax.ShapeDtypeStruct((1, 2), np.int32)).compile().memory_analysis()
         _bytes[kind] = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / math.prod(shape)
     free = free_memory() or host_memory() / devices
     held = math.isqrt(int(free / SHARE / batch / _bytes[kind]))
-    return max(min(HALOS * halo, held // STEP * STEP), 2 * halo + 32, SMALL)
+    return max(min(most, held // STEP * STEP), 2 * halo + 32, SMALL)
 
 
 def host_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
