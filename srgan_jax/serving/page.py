@@ -101,6 +101,7 @@ def make_app(enlarge: Enlarge, names: Sequence[str], limits: Limits, folder: Pat
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
+        css="#start { background: #c2410c; }",  # gradio's orange is too light for white words
     )
     stored = STORED * limits.upload + RESULTS * 3 * limits.output_pixels
     return gate(app, folder, upload=limits.upload + (1 << 16), stored=stored)
