@@ -58,8 +58,11 @@ def load(path: str, overrides: list[str]) -> ConfigDict:
         if not override.startswith("--config.") or "=" not in override:
             raise UserError(f"{override}: not understood; a field is set by --config.FIELD=VALUE")
         if field not in known:
-            near = difflib.get_close_matches(field, known, 1, 0.0)[0]
-            tail = [name for name in known if name.split(".")[-1] == field.split(".")[-1]]
+            section, dot, last = field.rpartition(".")
+            tail = [name for name in known if name.split(".")[-1] == last]
+            beside = [name for name in known if dot and name.rpartition(".")[0] == section]
+            names = {name.rpartition(".")[2] if beside else name: name for name in beside or known}
+            near = names[difflib.get_close_matches(last if beside else field, names, 1, 0.0)[0]]
             raise UserError(f"--config.{field}: no such field; did you mean {(tail or [near])[0]}?")
     config = _parse(path, overrides)
     check(config)

@@ -50,6 +50,7 @@ def test_a_value_may_hold_an_equals_sign():
         ("data.corp", "data.crop"),
         ("learning_rate", "optimizer.learning_rate"),
         ("generator.blocs", "generator.blocks"),
+        ("optimizer.lr", "optimizer.learning_rate"),
         ("data", "data."),
         ("zzz", ""),
     ],
