@@ -1,6 +1,5 @@
 """`python -m srgan_jax COMMAND`, or `srgan COMMAND`: lists the commands, imports one."""
 
-import _thread
 import importlib
 import importlib.util
 import logging
@@ -157,7 +156,8 @@ def without_echoes(unraisable: Any) -> None:
     Ctrl-C that Python drops, as it does within jax's callback for the garbage collector, is raised again soon after.
     """
     if unraisable.exc_type is KeyboardInterrupt:
-        threading.Timer(0.01, _thread.interrupt_main, getattr(unraisable.exc_value, "args", ())).start()
+        number = (getattr(unraisable.exc_value, "args", ()) or (signal.SIGINT,))[0]
+        threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, number)).start()
     elif str(unraisable.exc_value) != "Event loop is closed":
         SHOWN(unraisable)
 

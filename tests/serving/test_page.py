@@ -265,7 +265,6 @@ def test_stopped_at_work_it_leaves_nothing(tmp_path, monkeypatch, again):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", f"{tmp_path}/temporary")
     process = spawn(["serve", "--checkpoint", "srgan_small", "--port", "0"])
-    assert process.stdout is not None
     address = next(line for line in process.stdout if line.startswith("http")).split()[0]
     (name,) = json.loads(upload(address, (tmp_path / "a.png").read_bytes())[1])
     assert join(address, {"path": name, "meta": {"_type": "gradio.FileData"}}, "srgan_small")[0] == 200
