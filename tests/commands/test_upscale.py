@@ -275,17 +275,17 @@ def test_memory_does_not_grow_with_the_picture(weights, tmp_path, optimised):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("addresses", "code"), [(6, 0), (3, 2)])
-def test_a_tile_that_is_too_large_for_the_memory(weights, tmp_path, addresses, code, optimised):
+@pytest.mark.parametrize(("side", "addresses", "code"), [(2200, 6, 0), (3000, 3, 2)])
+def test_a_tile_that_is_too_large_for_the_memory(weights, tmp_path, side, addresses, code, optimised):
     """Memory ends for real, at so many GB of addresses: half the tile is tried, once."""
-    band = np.arange(3000 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 3000, 3)
-    Image.fromarray(np.repeat(band, 3000, axis=0)).save(tmp_path / "a.png")
+    band = np.arange(side * 3, dtype=np.uint32).astype(np.uint8).reshape(1, side, 3)
+    Image.fromarray(np.repeat(band, side, axis=0)).save(tmp_path / "a.png")
     arguments = ["upscale", "--checkpoint", weights, "-i", f"{tmp_path}/a.png", "-o", f"{tmp_path}/b.png", "-t", "0"]
     done = limited(arguments, addresses)
     out, err = done.stdout, done.stderr
     assert done.returncode == code and "Traceback" not in err, err
-    assert "tiles of 3000 pixels need more memory than there is: trying 1500" in err
+    assert f"tiles of {side} pixels need more memory than there is: trying {side // 2}" in err
     if code:
         assert "more memory" in json.loads(out)["error"] and names(tmp_path) == ["a.png"]
     else:
-        assert read_image(tmp_path / "b.png").shape == (12000, 12000, 3)
+        assert read_image(tmp_path / "b.png").shape == (4 * side, 4 * side, 3)
