@@ -12,12 +12,16 @@ from srgan_jax.data.sources import folder_source
 from srgan_jax.data.store import default_folder, prepare
 from srgan_jax.errors import UserError, printable
 
+CROP = 96  # as in configs/base.py
+
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="srgan data", description=__doc__)
     parser.add_argument("action", choices=["check", "prepare"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--crop", type=int, default=96, help="side of the HR crop that training will cut (default 96)")
+    parser.add_argument(
+        "--crop", type=int, default=CROP, help=f"side of the HR crop that training will cut (default {CROP})"
+    )
     parser.add_argument("-o", "--output", type=Path, help="prepare: folder of the decoded photographs (default: cache)")
     args = parser.parse_args(argv)
     if args.crop < 1:
@@ -44,6 +48,7 @@ def _prepare(folder: Path, output: Path | None, crop: int) -> int:
         raise UserError(f"{folder}: none of the {len(source)} images can be decoded")
     fields = f"--config.data.source=folder --config.data.path={shlex.quote(str(folder))}"
     fields += f" --config.data.store={shlex.quote(str(store))}" if output else ""
+    fields += f" --config.data.crop={crop}" if crop != CROP else ""
     print(printable(f"train with {fields}"))
     return 0
 

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--checkpoint", required=True, metavar="RUN", help="a run, a .safetensors, a built-in name")
     add_which(parser)
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="made if need be")
     parser.add_argument("--to", required=True, nargs="+", choices=FORMATS, help="onnx needs onnx and onnxruntime")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args(argv)

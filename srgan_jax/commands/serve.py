@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     )
     add_which(parser, "each run")
     parser.add_argument("--host", default="127.0.0.1", help="who may reach it (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=7860, help="0: any that is free")
+    parser.add_argument("--port", type=int, default=7860, help="0: any that is free (default: 7860)")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB", help="of one file (default: 20)")
     parser.add_argument(
         "--max-input", type=float, default=4, metavar="MEGAPIXELS", help="of one picture (default: 4 million pixels)"

@@ -272,7 +272,7 @@ def test_the_command(photographs, tmp_path, capsys):
     assert f"{photographs}/c.png: broken: " in said.out and "4 photographs ready in" in said.out
     assert "decoded 5/5 (100 %)" in said.err and "ETA" in said.err
     assert main([*arguments, "-o", str(tmp_path / "store")]) == 0
-    assert f"--config.data.store={tmp_path}/store" in capsys.readouterr().out
+    assert f"--config.data.store={tmp_path}/store --config.data.crop=16\n" in capsys.readouterr().out
     assert main([*arguments, "-o", str(photographs)]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"srgan data: -o={photographs}: ")
     assert main(["data", "prepare", str(tmp_path / "nowhere")]) == 2
