@@ -35,5 +35,6 @@ test: .venv/dev
 fast: .venv/dev
 	$(BIN)/python -m pytest
 
+# Trainings in runs/ stay, but for those of the demo.
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs/demo runs/quickstart runs/quickstart_gan

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         if not reader_gone():
             raise
         return 128 + signal.SIGPIPE
-    except (UserError, OSError) as error:
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
         line = said(error)
         if line is None:
             raise

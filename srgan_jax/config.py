@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import runpy
 import sys
 from functools import reduce
 from pathlib import Path
@@ -74,13 +75,14 @@ def _parse(path: str, overrides: list[str]) -> ConfigDict:
     for folder in (Path(path).resolve().parent.parent, *HOMES, Path.cwd()):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
-    values = flags.FlagValues()
-    argv = ["srgan", f"--config={path}", *overrides]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    values, argv = flags.FlagValues(), ["srgan", *overrides]
     try:
+        get_config = runpy.run_path(path).get("get_config")
+        config = get_config() if get_config else None
+        if not isinstance(config, ConfigDict):
+            raise TypeError("it must have a get_config() that returns a ConfigDict")
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         values(argv)
-        if not isinstance(values.config, ConfigDict):
-            raise TypeError("get_config() must return a ConfigDict")
         return values.config
     except Exception as error:  # without overrides, whatever a config file's own code raises
         lines = (str(error).strip() or type(error).__name__).splitlines()

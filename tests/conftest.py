@@ -17,7 +17,7 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 # One cache for this process and those that tests start: each program is compiled once
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/srgan_jax_test_cache_{os.getuid()}")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # Much of compiling is LLVM's optimising, which what is as small as here has no use for; `XLA_FLAGS= make test` has it.
 # Without it XLA's older fusions compile much faster; jaxlib 0.11 has none, and refuses the flag

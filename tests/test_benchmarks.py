@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 import torch
 
-from benchmarks import cpu_speed, startup, torch_peer, train_speed, trainings, upscale_speed
+from benchmarks import cpu_speed, large_picture, startup, torch_peer, train_speed, trainings, upscale_speed
 from benchmarks.apart import apart
 from benchmarks.flops import generator_flops, lpips_flops, update_flops
 from benchmarks.side_by_side import Contender, check_equal, full_precision, interleave, ratio
@@ -111,6 +111,13 @@ def test_startup(capsys, optimised):
     _, rows = table_of(capsys, cells=6)
     (row,) = rows
     assert row[0] == "SRResNet" and float(row[5]) < float(row[4])  # compiling takes less from the cache
+
+
+def test_large_picture(capsys):
+    assert large_picture.main(["--side", "200"]) == 0
+    _, ((size, enlarged, *figures),) = table_of(capsys, cells=6)
+    assert (size, enlarged) == ("200x200", "800x800") and all(float(figure) >= 0 for figure in figures)
+    assert float(figures[1]) > 100  # MB: jax alone takes that
 
 
 def damaged(make):

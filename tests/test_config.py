@@ -126,6 +126,13 @@ def test_a_file_anywhere_starts_from_one_of_ours(tmp_path):
         assert subprocess.run(argv, cwd=tmp_path, env=env, check=True, capture_output=True, text=True).stdout == "7\n"
 
 
+def test_a_colon_in_a_path_is_part_of_it(tmp_path):
+    path = tmp_path / "12:30" / "mine.py"
+    path.parent.mkdir()
+    path.write_text("from configs import tiny\n\n\ndef get_config():\n    return tiny.get_config()\n")
+    assert config.load(str(path), ["--config.steps=7"]).steps == 7
+
+
 def test_a_config_that_lacks_a_field(tmp_path):
     path = tmp_path / "bare.py"
     path.write_text("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()")

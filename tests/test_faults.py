@@ -10,7 +10,7 @@ from benchmarks import faults
 def test_all_processes_end_and_nothing_saved_is_lost(tmp_path, fault):
     outcome = faults.measure(fault, tmp_path / "run")
     print(f"{fault}: exit codes {outcome.codes}, {outcome.seconds:.1f} s")
-    assert outcome.seconds < (10 if outcome.codes == [0, 0] else 60)
+    assert outcome.seconds < (25 if outcome.codes == [0, 0] else 60)  # 30: a heartbeat that is missed
     if fault.startswith(("SIGTERM", "SIGINT")):
         assert outcome.codes == [0, 0] and outcome.saved == outcome.reached
         assert outcome.output.count("stopped by a signal at step") == 1  # the lead says it for both

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LAUNCH = ROOT / "launch"
 
 GCLOUD = """
-import json, os, shutil, subprocess, sys
+import json, os, shutil, subprocess, sys, time
 from pathlib import Path
 
 arguments = sys.argv[1:]
@@ -63,14 +63,14 @@ elif what == "ssh":
             breaks = False
             (here / "broken").unlink()
             while not (worker / "srgan_jax/ready").exists():
-                pass
+                time.sleep(0.01)
             running.pop().kill()
             running.append(subprocess.Popen(["bash", "-c", options["--command"]], cwd=worker, env=env))
     if lost:  # it stays broken until gcloud gives up; the file says what becomes of the slice
         state.write_text((here / "lost").read_text())
         (here / "lost").unlink()
         while not all((worker / "srgan_jax/ready").exists() for worker in workers):
-            pass
+            time.sleep(0.01)
         for process in running:
             process.kill()
         sys.exit(255)

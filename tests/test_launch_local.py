@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_launch_clusters import wait_for
 
 LAUNCH = Path(__file__).parent.parent / "launch"
 
@@ -69,13 +70,6 @@ def ended(process: subprocess.Popen) -> tuple[int, list[str], str]:
     finally:
         process.kill()
     return process.returncode, out.splitlines(), err
-
-
-def wait_for(*paths: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not all(path.exists() for path in paths):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_each_knows_its_place_and_lines_say_whose_they_are(start):

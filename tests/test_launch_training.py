@@ -12,7 +12,7 @@ from running import ROOT, command, leaves, logged
 
 @pytest.mark.slow
 def test_a_killed_process_of_two_is_started_again_with_the_other_and_training_goes_on(tmp_path):
-    fields = ("steps=60", "checkpoint.every=10", "log.every=1", "validation.every=0", "log.tensorboard=False")
+    fields = ("steps=200", "checkpoint.every=10", "log.every=1", "validation.every=0", "log.tensorboard=False")
     train = [a for a in command("tiny", tmp_path / "run", *fields) if not a.startswith("--distributed")]
     argv = ["launch/restart.sh", "launch/local.sh", "2", "python", "-m", "srgan_jax", *train]
     env = os.environ | {"RESTART_PAUSE": "0", "MAX_RESTARTS": "2", "JAX_PLATFORMS": "cpu"}
@@ -35,4 +35,4 @@ def test_a_killed_process_of_two_is_started_again_with_the_other_and_training_go
         told = (tmp_path / "log").read_text()
     assert told.count("restart: exit code") == 1 and "local: process" in told
     assert "[0] " in told and f"{tmp_path}/run from step " in told
-    assert leaves(tmp_path / "run")["at"] == 60 and logged(tmp_path / "run", "g/loss").keys() == set(range(1, 61))
+    assert leaves(tmp_path / "run")["at"] == 200 and logged(tmp_path / "run", "g/loss").keys() == set(range(1, 201))

@@ -10,6 +10,7 @@ import pytest
 from running import ROOT
 
 from srgan_jax import memory
+from srgan_jax.__main__ import main
 
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 CODE = """
@@ -57,3 +58,15 @@ def test_where_there_may_be_an_accelerator_malloc_is_left_alone(monkeypatch, tmp
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(RuntimeError, match="it is asked"):
         memory.keep_memory()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), RuntimeError("x")])
+def test_too_little_of_it_is_one_line_and_other_errors_are_not(monkeypatch, capsys, error):
+    monkeypatch.setitem(sys.modules, "srgan_jax.commands.compare", mock.Mock(main=mock.Mock(side_effect=error)))
+    if str(error) == "x":
+        with pytest.raises(RuntimeError):
+            main(["compare"])
+    else:
+        assert main(["compare"]) == 2
+        line = "srgan compare: this needs more memory than there is; give smaller pictures, or a smaller batch_size\n"
+        assert capsys.readouterr().err == line

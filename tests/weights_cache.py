@@ -13,7 +13,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.weights.convert_lpips import convert_lpips
 from srgan_jax.weights.fetch import package
 
-FOLDER = Path(tempfile.gettempdir()) / "srgan_jax_test_weights"
+FOLDER = Path(tempfile.gettempdir()) / f"srgan_jax_test_weights_{os.getuid()}"
 
 
 @contextmanager

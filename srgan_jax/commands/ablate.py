@@ -1,10 +1,9 @@
 """srgan ablate --grid=FILE --workdir=DIR [-- --config.FIELD=VALUE ...]: trains a grid, measures it, writes a report."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation.ablate import ablate
 from srgan_jax.evaluation.grid import find_sets, load_grid
 from srgan_jax.evaluation.processes import Stopped
@@ -34,7 +33,7 @@ def main(argv: list[str]) -> int:
 
     path = args.workdir / RESULTS
     try:
-        ablate(grid, names, args.workdir, partial(print, flush=True))
+        ablate(grid, names, args.workdir, lambda line: print(printable(line), flush=True))
         code = 0
     except Stopped:
         print("stopped by a signal; the same command goes on")
@@ -43,5 +42,6 @@ def main(argv: list[str]) -> int:
     failed = [line for line in results if line["status"] == "failed"]
     if results:
         write_report(results, args.workdir / REPORT)
-        print(f"{len(results) - len(failed)} runs done, {len(failed)} failed: {path}, {args.workdir / REPORT}")
+        told = f"{len(results) - len(failed)} runs done, {len(failed)} failed: {path}, {args.workdir / REPORT}"
+        print(printable(told))
     return 1 if any(line["row"] in names and line["seed"] in grid.seeds for line in failed) else code

@@ -1,10 +1,9 @@
 """srgan export --checkpoint RUN -o FOLDER --to FORMAT ...: a trained network for other programs, with a README."""
 
 import argparse
-import signal
 from pathlib import Path
 
-from srgan_jax.commands.pictures import interrupt
+from srgan_jax.commands.pictures import interrupted
 from srgan_jax.commands.which import add_which
 from srgan_jax.errors import UserError, printable
 from srgan_jax.inference.export import SHAPES, export
@@ -30,8 +29,7 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"--checkpoint={args.checkpoint}: image to image is not exported; srgan translate takes the run"
         )
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with interrupted():
         written = export(
             generator.network,
             generator.variables,
@@ -41,8 +39,6 @@ def main(argv: list[str]) -> int:
             formats=args.to,
             overwrite=args.overwrite,
         )
-    finally:
-        signal.signal(signal.SIGTERM, before)
     for file in written:
         compared = f"at most {file.difference:.2g} from the network on {len(SHAPES)} shapes"
         size = (args.output / file.name).stat().st_size

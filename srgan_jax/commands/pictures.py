@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,7 @@ import numpy as np
 from srgan_jax.commands.progress import Progress
 from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import BrokenImage, list_images
-from srgan_jax.errors import FULL, UserError
-from srgan_jax.inference.enlarge import of_memory
+from srgan_jax.errors import FULL, UserError, of_memory
 from srgan_jax.inference.image_io import (
     ENDINGS,
     FORMATS,
@@ -30,6 +30,7 @@ from srgan_jax.inference.image_io import (
     open_picture,
     write_picture,
 )
+from srgan_jax.training.guards import stops
 
 
 class Made(NamedTuple):
@@ -92,33 +93,41 @@ def process(args: argparse.Namespace, load: Callable[[], Make]) -> int:
 
     count = {"done": 0, "skipped": 0, "failed": 0}
     progress = Progress(len(jobs))
-    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        for source, target in jobs.items():
-            progress.next(str(source))
-            record = {"input": str(source), "output": str(target)}
-            if source in made:
-                record |= {"status": "skipped", "error": f"it is what {made[source]} becomes"}
-            elif os.path.exists(target) and not args.overwrite:
-                record |= {"status": "skipped", "error": "the output is there already; --overwrite replaces it"}
-            else:
-                record |= attempt(make, source, target, args, progress)
-            count[record["status"]] += 1
-            progress.say(json.dumps(record), record)
+        with interrupted():
+            for source, target in jobs.items():
+                progress.next(str(source))
+                record = {"input": str(source), "output": str(target)}
+                if source in made:
+                    record |= {"status": "skipped", "error": f"it is what {made[source]} becomes"}
+                elif os.path.exists(target) and not args.overwrite:
+                    record |= {"status": "skipped", "error": "the output is there already; --overwrite replaces it"}
+                else:
+                    record |= attempt(make, source, target, args, progress)
+                count[record["status"]] += 1
+                progress.say(json.dumps(record), record)
     except KeyboardInterrupt as stopped:
         progress.close()
         print(f"stopped after {sum(count.values())} of {len(jobs)}; the same command goes on", file=sys.stderr)
         return 128 + (stopped.args or (signal.SIGINT,))[0]
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if len(jobs) > 1:
         print(", ".join(f"{number} {status}" for status, number in count.items()), file=sys.stderr)
     return (2 if count["failed"] == len(jobs) else 1) if count["failed"] else 0
 
 
-def interrupt(number: int, frame: Any) -> None:
-    """What Ctrl-C does, so that what is half written goes away."""
-    raise KeyboardInterrupt(number)
+@contextmanager
+def interrupted() -> Iterator[None]:
+    """SIGTERM, and a terminal that goes, do what Ctrl-C does, so that what is half written goes away."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = {number: signal.signal(number, interrupt) for number in stops() if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:

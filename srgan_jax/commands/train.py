@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from srgan_jax import config as configs
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, of_memory
 from srgan_jax.training import guards, parallel
 from srgan_jax.training.loop import train
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         try:
             train(config, args.workdir)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not of_memory(error):
                 raise
             remedy = "set parallel.accumulate, or take a smaller batch_size or data.crop"
             raise UserError(f"config.batch_size={config.batch_size}: too much for the memory; {remedy}") from error

@@ -95,7 +95,5 @@ def _made(
     source: Source, how: str, read: Callable[[int], Picture], sizes: list[tuple[int, int]], channels: int
 ) -> Source:
     """Another source of as many, known by other marks."""
-    marks = [f"{how} {mark}" for mark in source.marks]
-    fingerprint = fingerprint_of([how, source.fingerprint])
-    facts = source.names, read, fingerprint, source.min_side, source.cache_bytes
-    return Source(*facts, marks=marks, channels=channels, sizes=sizes)
+    marks, fingerprint = [f"{how} {mark}" for mark in source.marks], fingerprint_of([how, source.fingerprint])
+    return replace(source, read=read, fingerprint=fingerprint, marks=marks, channels=channels, sizes=sizes)

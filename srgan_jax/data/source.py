@@ -36,9 +36,9 @@ class Source:
     marks: list[str] = field(default_factory=list)  # one for each photograph; changes with its content
     channels: int = 3
     sizes: list[tuple[int, int]] = field(default_factory=list)  # heights and widths of the usable, where known
-    _cache: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    _bad: set[int] = field(default_factory=set, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _cache: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    _bad: set[int] = field(default_factory=set, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)

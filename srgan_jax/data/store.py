@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -103,15 +104,7 @@ def mapped(source: Source, folder: Path, entries: Entries) -> Source:
         return shards[place.shard][place.offset : place.end].reshape(place[2:])
 
     sizes = [(place.height, place.width) for place in wanted if isinstance(place, Place)]
-    return Source(
-        source.names,
-        read,
-        source.fingerprint,
-        source.min_side,
-        marks=source.marks,
-        channels=source.channels,
-        sizes=sizes,
-    )
+    return replace(source, read=read, cache_bytes=0, sizes=sizes)
 
 
 def prepare(source: Source, folder: Path, field: str) -> Entries:

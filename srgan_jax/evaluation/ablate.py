@@ -142,8 +142,9 @@ def _refuse_changes(row: Row, seed: int, workdir: Path) -> None:
     saved = load_config(run, "--workdir")
     changed = configs.difference(saved, wanted)
     start = Path(saved.init_from)
-    begun = start.parent.name if start.name == f"seed{seed}" else ""  # else from outside the grid
-    if begun != row.init_from:
+    begun = start.parent.name if start.name == f"seed{seed}" else ""
+    outside = not row.init_from and saved.init_from == wanted.init_from  # from another grid's run, say
+    if begun != row.init_from and not outside:
         changed.append(f"init_from: {begun!r} -> {row.init_from!r}")
     if changed:
         raise UserError(f"--workdir={workdir}: {run} is of another config: {'; '.join(changed)}; use another --workdir")

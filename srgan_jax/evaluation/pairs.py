@@ -46,9 +46,10 @@ def find_set(folder: Path, *, scale: int, boundary: str, data: ConfigDict | None
             raise UserError(f"--set={folder}: has one of the folders A and B alone; give both, or pictures A|B")
         if folder.resolve() == (SAMPLES / "validation").resolve():
             raise UserError("--set: a network of pairs is measured on pairs, which the bundled photographs are not")
-    if not hr.is_dir() and folder.is_dir():
+    if not (hr.is_dir() and lr.is_dir()) and folder.is_dir():
         for name in (path.name for path in folder.iterdir() if path.is_dir()):
-            if name.lower() == "hr" or name.lower().startswith("lrx"):
+            lone = not hr.is_dir() and (name.lower() == "hr" or name.lower().startswith("lrx"))
+            if lone or (name != lr.name and name.lower() == lr.name.lower()):
                 raise UserError(f"--set={folder}: {name}: name the folders HR and LRx{scale}, or give --hr and --lr")
     found = hr if hr.is_dir() else folder, lr if lr.is_dir() else None
     return set_name(folder), load_pairs(*found, scale=scale, boundary=boundary, field="--set", data=data)

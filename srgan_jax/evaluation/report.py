@@ -84,7 +84,7 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
                 "name": row,
                 "reason": reason,
                 "seeds": len(figures),
-                "cells": [_mean(column, [each[column] for each in figures if column in each]) for column in columns],
+                "cells": [_mean(column, figures) for column in columns],
                 "paper": _against(theirs[row], figures),
             }
             for row, (_, figures, reason) in found.items()
@@ -127,8 +127,10 @@ def _other_training(done: Sequence[Line], measured: dict[Any, Any]) -> list[str]
     return lines
 
 
-def _mean(column: str, values: Sequence[float]) -> tuple[str, str]:
-    """(mean, standard deviation over seeds), "" for what there is not."""
+def _mean(column: str, figures: Sequence[dict[str, float]]) -> tuple[str, str]:
+    """(mean, standard deviation over seeds), "" for what there is not, or not of each."""
+    values = [each[column] for each in figures if column in each]
+    values = values if len(values) == len(figures) else []
     digits = 2 if column.startswith("psnr") else 4
     spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 and all(map(math.isfinite, values)) else ""
     return (f"{statistics.fmean(values):.{digits}f}" if values else "", spread)

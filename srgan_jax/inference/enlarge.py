@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Num
 
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, of_memory
 from srgan_jax.inference.ensemble import EIGHT, averaged, deepened, returned, turned
 from srgan_jax.inference.fold import fold
 from srgan_jax.inference.tiles import Enlarge, Span, auto_tile, even, make_enlarge, padded, spans
@@ -61,11 +61,12 @@ class Enlarger:
     def _with_less_memory(self, window: Rows, size: tuple[int, int], progress: Progress) -> Iterator[Band]:
         """All tiles are alike: if memory does for the first it does for the others."""
         tile = max(size) if self.tile == 0 else self.tile
-        first = window(0, 1)
+        first = deepened(window(0, 1)) if self.ensemble else window(0, 1)
         if tile is None:
             devices = len(self.copies)
             tile = auto_tile(self.enlarge, self.copies[0], size, first, self.halo, self.batch, devices)
-        sides = [side for side in (tile, tile // 2) if side == tile or side > 2 * self.halo]
+        half = min(tile, max(size)) // 2
+        sides = [tile, half] if half > 2 * self.halo else [tile]
         for side in sides:
             bands = self._tiled(window, size, side, progress)
             try:
@@ -76,7 +77,7 @@ class Enlarger:
                     raise
                 if side == sides[-1]:
                     raise MemoryError(f"not enough for tiles of {side} pixels") from error
-                log.warning("tiles of %d pixels need more memory than there is: trying %d", side, side // 2)
+                log.warning("tiles of %d pixels need more memory than there is: trying %d", side, half)
         yield head
         yield from bands
 
@@ -217,7 +218,3 @@ def in_order(rows: Rows) -> Rows:
         return held[: stop - first]
 
     return window
-
-
-def of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

@@ -62,6 +62,10 @@ def export(
     place = next(path for path in (output, *output.parents) if path.exists())
     if not place.is_dir():
         raise UserError(f"-o: {place} is a file; give a folder")
+    try:
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise UserError("JAX_PLATFORMS: files are compared with the network on the CPU; add ,cpu to it") from error
     there = [file for file in files if (output / file).exists()]
     if there and not overwrite:
         others = [file for file, *_ in FORMATS.values() if file not in files and (output / file).exists()]
@@ -75,7 +79,8 @@ def export(
     except OSError as error:
         raise UserError(f"-o: {output}: {error.strerror}; give a folder that can be written") from error
     with temporary as folder:
-        done = _write(Trained(network, variables, config, _facts(variables, config, name)), Path(folder), formats)
+        with jax.default_device(cpu):
+            done = _write(Trained(network, variables, config, _facts(variables, config, name)), Path(folder), formats)
         output.mkdir(parents=True, exist_ok=True)
         for file in files:
             (Path(folder) / file).replace(output / file)
@@ -93,20 +98,19 @@ def _facts(variables: Any, config: ConfigDict, name: str) -> dict[str, str]:
 
 
 def _write(trained: Trained, folder: Path, formats: list[str]) -> list[Exported]:
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        trained = trained._replace(variables=jax.tree.map(np.asarray, trained.variables))  # off any accelerator
-        expected = [np.asarray(compiled(trained.network, trained.variables, lr)) for lr in _pictures()]
-        done = {}
-        for name in formats:
-            file, write, read = FORMATS[name]
-            write(folder / file, trained)
-            run = read(folder / file)
-            pairs = zip(_pictures(), expected, strict=True)
-            difference = float(np.max([np.abs(run(lr) - sr).max() for lr, sr in pairs]))
-            if not difference <= TOLERANCE:
-                excess = f"differs from the network by {difference:.2g}, which is more than {TOLERANCE:g}"
-                raise UserError(f"--to {name}: {file} {excess}; nothing was written, leave this format out")
-            done[name] = Exported(file, difference, sha256(folder / file))
+    trained = trained._replace(variables=jax.tree.map(np.asarray, trained.variables))  # off any accelerator
+    expected = [np.asarray(compiled(trained.network, trained.variables, lr)) for lr in _pictures()]
+    done = {}
+    for name in formats:
+        file, write, read = FORMATS[name]
+        write(folder / file, trained)
+        run = read(folder / file)
+        pairs = zip(_pictures(), expected, strict=True)
+        difference = float(np.max([np.abs(run(lr) - sr).max() for lr, sr in pairs]))
+        if not difference <= TOLERANCE:
+            excess = f"differs from the network by {difference:.2g}, which is more than {TOLERANCE:g}"
+            raise UserError(f"--to {name}: {file} {excess}; nothing was written, leave this format out")
+        done[name] = Exported(file, difference, sha256(folder / file))
     (folder / README).write_text(readme(trained.facts, done), encoding="utf-8")
     return list(done.values())
 

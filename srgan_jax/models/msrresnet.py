@@ -49,7 +49,7 @@ class MSRResNet(nn.Module):
             inner = nn.relu(layer(x, self.features, f"block_{i}_conv_0"))
             x = x + layer(inner, self.features, f"block_{i}_conv_1")
         for i, factor in enumerate(STAGES[self.scale]):
-            x = leaky(pixel_shuffle(layer(x, self.features * factor**2, f"conv_up_{i}"), factor, order="torch"))
+            x = leaky(pixel_shuffle(layer(x, self.features * factor**2, f"conv_up_{i}"), factor))
         x = leaky(layer(x, self.features, "conv_hr"))
         x = Conv(3, 3, factor=1, dtype=self.dtype, kernel_init=INIT, name="conv_last")(x)
 

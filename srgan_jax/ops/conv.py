@@ -97,7 +97,7 @@ def convolve(
 def shuffled_conv(
     x: Float[Array, "b h w cff"], kernel: Float[Array, "k k c d"], factor: int
 ) -> Float[Array, "b fh fw d"]:
-    """pixel_shuffle(x, factor) in torch's order, convolved with an odd kernel, zero-padded by k // 2 on every side.
+    """pixel_shuffle(x, factor), convolved with an odd kernel, zero-padded by k // 2 on every side.
 
     `factor` 1 is the convolution alone. x and kernel have one dtype, which is the result's. The form for CPUs differs
     by rounding, in value and gradients; which one a program has is settled when it is lowered for its platform.

@@ -35,6 +35,9 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise UserError(f"--host={host} --port={port}: nothing can listen there ({error}); give others") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn shuts down, and gives the signal on
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that goes; not under nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with listening, tempfile.TemporaryDirectory(prefix="srgan_serve_", ignore_cleanup_errors=True) as name:
         folder, working = Path(name).resolve(), threading.Lock()
 
@@ -56,9 +59,6 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
         threading.Thread(target=clean, args=(folder, limits), daemon=True).start()
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{listening.getsockname()[1]}/ until Ctrl+C", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn shuts down, and gives the signal on
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that goes; not under nohup
-            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         try:
             server.run([listening])
         except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from srgan_jax.errors import printable, said
+from srgan_jax.errors import of_memory, printable, said
 from srgan_jax.training.state import GanState
 
 STALLED = 75  # the exit code: a temporary failure, another start may help
@@ -60,7 +60,7 @@ def together() -> Iterator[None]:
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        line = said(error)
+        line = None if of_memory(error) else said(error)  # where another process had too little, it is the launcher's
         if line is not None:
             print(f"srgan train: {printable(line)}", file=sys.stderr)
         else:

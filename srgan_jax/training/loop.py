@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.data.feed import Feed, make_feed
 from srgan_jax.data.sources import make_source
-from srgan_jax.errors import UserError
+from srgan_jax.errors import UserError, of_memory
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.models.build import build_features, build_generator
 from srgan_jax.provenance import code_version, digest_tree
@@ -93,7 +93,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
             try:
                 return _updates(run, states.pop(), rollbacks)
             except guards.Diverged as error:
-                diverged = error
+                diverged = error.with_traceback(None)  # whose frames hold what was on the devices
             if diverged.rollbacks >= config.guard.rollbacks:
                 raise keep_batch(run.config, source, diverged, workdir)
             rollbacks = diverged.rollbacks + 1
@@ -173,7 +173,12 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
             run.watchdog.begin()
             with progress.paused():
                 whole = run.statistics(layout.leave(state))
-                measured = _validate(run, upscale, whole, writer, step) if validate else None
+                try:
+                    measured = _validate(run, upscale, whole, writer, step) if validate else None
+                except UserError:
+                    if jax.process_count() == 1:  # else the others wait for the figures, not for a save
+                        run.checkpoints.save(step, whole, _meta(run, rollbacks), None)
+                    raise
                 if not skips.row or last or stopping:  # one that begins to diverge is no place to go back to
                     run.checkpoints.save(step, whole, _meta(run, rollbacks), measured)
             if last or stopping:
@@ -183,10 +188,20 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
 
 
 def _validate(run: Run, upscale: Any, state: GanState, writer: Writer, step: int) -> dict[str, float]:
-    """The same figures on every process; the lead measures them."""
+    """The same figures on every process; the lead measures them.
+
+    Raises:
+      UserError: memory does not do for a picture.
+    """
     figures: dict[str, float] = {}
     if run.validation:
-        figures, picture = run.validation.run(upscale, jax.tree.map(parallel.own, state.g.test_variables()))
+        try:
+            figures, picture = run.validation.run(upscale, jax.tree.map(parallel.own, state.g.test_variables()))
+        except (MemoryError, RuntimeError) as error:
+            if not of_memory(error):
+                raise
+            given = f"config.validation.crop={run.config.validation.crop}"
+            raise UserError(f"{given}: too much for the memory; set a smaller one (0 is whole pictures)") from error
         writer.scalars(step, {f"validation/{name}": value for name, value in figures.items()})
         writer.image(step, "validation", picture)
         log.info("step %d validation %s", step, "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
@@ -204,7 +219,12 @@ def _placed(run: Run, call: int) -> Iterator[Any]:
     fed = run.feed.start(call)
     if run.feed.batched:
         yield from (run.layout.feed(batch, batched=True) for batch in fed)
-    store = run.layout.feed(next(fed), batched=False)
+    try:
+        store = run.layout.feed(next(fed), batched=False)
+    except RuntimeError as error:
+        if not of_memory(error):
+            raise
+        raise UserError("config.data.pipeline='device': not enough memory on the device; use host") from error
     del fed  # and with it the host's copy
     while True:
         yield store

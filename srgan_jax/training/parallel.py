@@ -56,7 +56,7 @@ def start_processes(spec: str) -> None:
             found = re.fullmatch(r"(\S+:\d+),(\d+),(\d+)", spec)
             if not found or int(found[3]) >= int(found[2]):
                 raise UserError(f"--distributed={spec}: must be auto, off or HOST:PORT,N,I with I from 0 to N - 1")
-            join(found[1], int(found[2]), int(found[3]))
+            join(found[1], int(found[2]), int(found[3]), local_device_ids=_gpus_of_node())
     except (RuntimeError, ValueError) as error:
         if "recognize coordinator" in str(error):  # its name is not known yet: a pod that waits for its machine
             raise
@@ -68,6 +68,7 @@ def start_processes(spec: str) -> None:
         jax.config.update("jax_enable_compilation_cache", False)
     if not is_lead():  # what one process says of the run, all would
         logging.getLogger("srgan_jax").setLevel(logging.ERROR)
+        logging.getLogger("srgan_jax.data.store").setLevel(logging.INFO)  # whichever process decodes, it takes long
 
 
 def _gpus_of_node() -> list[int] | None:

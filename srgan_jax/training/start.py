@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
 from srgan_jax.errors import UserError
+from srgan_jax.fields import flatten
 from srgan_jax.files import replacing
 from srgan_jax.models.build import build_discriminator, build_generator, differences
 from srgan_jax.provenance import digest_tree
@@ -31,6 +32,10 @@ from srgan_jax.weights.lpips_file import find_lpips, load_lpips
 from srgan_jax.weights.vgg_file import feature_params
 
 log = logging.getLogger(__name__)
+OWN = frozenset(
+    "init_from data.path data.target data.store data.threads data.cache_mb loss.feature.weights validation.path "
+    "validation.target validation.lpips".split()
+)
 LAG = 5  # seconds that a new file may take to be seen by all machines
 
 
@@ -138,8 +143,9 @@ def lowered(config: ConfigDict, rollbacks: int) -> ConfigDict:
 
 
 def digest(config: ConfigDict) -> str:
-    """Of the fields that decide the course of training."""
-    return hashlib.sha256(json.dumps(configs.course(config), sort_keys=True).encode()).hexdigest()
+    """Of all fields but those that each machine may have its own values of."""
+    fields = {name: value for name, value in flatten(config).items() if name not in OWN}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def networks(config: ConfigDict, layout: Layout) -> tuple[nn.Module, nn.Module | None]:

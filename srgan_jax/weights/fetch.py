@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from srgan_jax.errors import FULL, UserError
+from srgan_jax.files import replacing
 from srgan_jax.weights.readers import UNREADABLE, refuse_larger
 from srgan_jax.weights.tensors import check_file, expand, sha256
 
@@ -82,17 +83,17 @@ def member(archive: Path, name: str, field: str) -> Path:
     Raises:
       UserError: the archive is missing, damaged, or has no such file.
     """
-    target = cache_dir() / "unpacked" / sha256_of(archive, field) / Path(name).name
+    check_file(archive, field)
+    target = cache_dir() / "unpacked" / sha256(archive) / Path(name).name
     if target.is_file():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")  # another process may do the same
+    target.parent.mkdir(parents=True, exist_ok=True)  # here, where an error is not the archive's
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
                 inside = next(entry for entry in file.namelist() if entry.endswith(name))
                 refuse_larger(file.getinfo(inside).file_size)
-                with file.open(inside) as source, partial.open("wb") as sink:
+                with file.open(inside) as source, replacing(target) as partial, partial.open("wb") as sink:
                     shutil.copyfileobj(source, sink)
         else:
             with tarfile.open(archive) as file:
@@ -100,17 +101,11 @@ def member(archive: Path, name: str, field: str) -> Path:
                 refuse_larger(entry.size)
                 stream = file.extractfile(entry)
                 assert stream is not None
-                with stream, partial.open("wb") as sink:
+                with stream, replacing(target) as partial, partial.open("wb") as sink:
                     shutil.copyfileobj(stream, sink)
     except (StopIteration, *UNREADABLE) as error:
-        partial.unlink(missing_ok=True)
         if getattr(error, "errno", None) in (*FULL, errno.EACCES, errno.EROFS):
             raise  # not the archive's fault
         reason = f"it has no {name}" if isinstance(error, StopIteration) else f"damaged: {error}".splitlines()[0]
         raise UserError(f"{field}={archive}: not the package that was expected ({reason})") from error
-    return partial.replace(target)
-
-
-def sha256_of(archive: Path, field: str) -> str:
-    check_file(archive, field)
-    return sha256(archive)
+    return target

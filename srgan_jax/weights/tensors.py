@@ -5,7 +5,6 @@ import json
 import os
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from srgan_jax.errors import UserError
+from srgan_jax.files import replacing
 from srgan_jax.weights.readers import READERS, UNREADABLE, Refused, flatten
 
 Tensors = dict[str, np.ndarray]
@@ -85,7 +85,8 @@ def check_name(output: Path) -> None:
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Float32, whole or not at all; the same bytes for the same input. Raises UserError if it cannot be written."""
     ordered = {name: np.asarray(tensors[name], np.float32, order="C") for name in sorted(tensors)}
-    data = save(ordered, metadata)
+    written = {name: value.encode(errors="replace").decode() for name, value in metadata.items()}  # names of files
+    data = save(ordered, written)
     # the library writes metadata in any order; sorted, the same weights are the same bytes
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, ensure_ascii=False).encode()
@@ -126,17 +127,11 @@ def write_keras_h5(path: Path, layers: Mapping[str, Mapping[str, np.ndarray]]) -
 
 
 def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Under a temporary name of this process first, then renamed."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            write(partial)
     except (OSError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be written ({str(error).splitlines()[0][:120]})") from error
-    finally:
-        with suppress(OSError):  # there is none after success
-            partial.unlink()
 
 
 def read_metadata(path: Path, field: str) -> dict[str, str]:
@@ -147,6 +142,8 @@ def read_metadata(path: Path, field: str) -> dict[str, str]:
 def read_header(path: Path, field: str) -> tuple[dict[str, str], list[str]]:
     """(metadata, names of the tensors) of a .safetensors file. Raises UserError as read_tensors does."""
     check_file(path, field)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{field}={path}: is no .safetensors file; `srgan convert` makes one of others' weights")
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}, list(file.keys())

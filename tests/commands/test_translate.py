@@ -133,18 +133,22 @@ def test_the_grid_of_its_losses_runs_at_tiny_size(tmp_path, monkeypatch):
     small = ["steps=2", "batch_size=2", "data.crop=16", "data.jitter=18", "data.tile=64", "optimizer.boundaries=(1,)"]
     small += ["generator.features=4", "generator.levels=4", "discriminator.features=4", "discriminator.patch=16"]
     small += ["checkpoint.every=2", "validation.every=2", "log.every=1", "log.tensorboard=False"]
-    grid = ROOT / "configs" / "grids" / "pix2pix_losses.py"
-    arguments = ["ablate", f"--grid={grid}", f"--workdir={tmp_path}", "--", *(f"--config.{field}" for field in small)]
-    assert main(arguments) == 0
-    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    small += ["validation.images=1", "validation.crop=48"]
+    held = tmp_path / "held"
+    held.mkdir()
+    for name in "ab":
+        Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 48, 3), np.uint8)).save(held / f"{name}.png")
+    runs, grid = tmp_path / "runs", ROOT / "configs" / "grids" / "pix2pix_losses.py"
+    arguments = ["ablate", f"--grid={grid}", f"--workdir={runs}", "--set", str(held), "--"]
+    assert main([*arguments, *(f"--config.{field}" for field in small)]) == 0
+    lines = [json.loads(line) for line in (runs / "results.jsonl").read_text().splitlines()]
     assert [line["row"] for line in lines] == ["L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN"]
-    assert all(line["status"] == "done" and 0 < line["figures"]["validation"]["l1"] < 1 for line in lines)
+    assert all(line["status"] == "done" and 0 < line["figures"]["held"]["l1"] < 1 for line in lines)
     terms = {
-        row: json.loads((tmp_path / row / "seed0" / "metrics.jsonl").read_text().splitlines()[0])
-        for row in ("GAN", "L1")
+        row: json.loads((runs / row / "seed0" / "metrics.jsonl").read_text().splitlines()[0]) for row in ("GAN", "L1")
     }
     assert "g/pixel" not in terms["GAN"] and "g/adversarial" not in terms["L1"]
-    page = (tmp_path / "report.html").read_text()
+    page = (runs / "report.html").read_text()
     assert all(
         f'scope="{of}">{name}</th>' in page for of, name in (("col", "L1"), ("row", "input"), ("row", "L1+cGAN"))
     )

@@ -212,14 +212,16 @@ def test_a_bar_on_a_terminal(weights, tmp_path):
     assert b"1/1" in shown and str(tmp_path / "b.png").encode() in shown.split(b"\x1b[K")[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_no_half_picture(weights, tmp_path, number):
     noise(tmp_path / "in" / "a.png")
     noise(tmp_path / "in" / "b.png", (900, 900))
     out = tmp_path / "out"
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else ignored, where the tests run under nohup
     process = start(
         weights, "-i", tmp_path / "in", "-o", out, "-t", "24", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    signal.signal(signal.SIGHUP, before)
     limit = time.monotonic() + 120
     while not list(out.glob(".b.png.*.partial")) and time.monotonic() < limit:
         time.sleep(0.02)

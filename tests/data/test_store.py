@@ -166,7 +166,7 @@ store.COMMIT_SECONDS = 0.0
 source = folder_source(sys.argv[1], 16, "DIR")
 read = source.read
 def slow(index):
-    time.sleep(0.05)
+    time.sleep(0.1)
     print(source.names[index], flush=True)
     return read(index)
 source.read = slow

@@ -6,17 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, leaves, refusal, spawn
+from running import ROOT, in_this_process, leaves, refusal, spawn
 
 from srgan_jax.__main__ import main
-from srgan_jax.evaluation import paper
+from srgan_jax.evaluation import paper, processes
 from srgan_jax.evaluation.grid import load_grid
 
 GRID = """
@@ -86,13 +86,16 @@ def test_what_is_done_starts_no_process(done, grid, capsys):
     assert len(lines(done)) == 6
 
 
-def test_a_row_waits_for_what_is_at_work_then_goes_on_to_more_steps_and_other_lines_stay(done, grid, tmp_path, capsys):
+def test_a_row_waits_for_what_is_at_work_then_goes_on_to_more_steps_and_other_lines_stay(
+    done, grid, tmp_path, capsys, monkeypatch
+):
     """At work, as far as can be told, is a training whose grid was killed: its output is locked."""
     shutil.copytree(done, tmp_path / "runs")
     arguments = [f"--workdir={tmp_path}/runs", "--rows", "good", "--seeds", "0", "--", "--config.steps=6"]
     with (tmp_path / "runs" / "good" / "seed0" / "train.log").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        threading.Timer(1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        ended = SimpleNamespace(sleep=lambda seconds: fcntl.flock(file, fcntl.LOCK_UN))
+        monkeypatch.setattr(processes, "time", ended)
         assert main(["ablate", f"--grid={grid}", *arguments]) == 0
     assert "waiting for a process that an earlier call left at work" in capsys.readouterr().out
     before, after = lines(done), lines(tmp_path / "runs")
@@ -120,6 +123,18 @@ def test_what_was_removed_is_forgotten_and_what_is_trained_anew_is_measured_anew
     before, after = lines(done), lines(runs)
     assert [line["row"] for line in after] == ["good", "broken", "broken", "after", "after"]
     assert after[0]["figures"] == before[0]["figures"]
+
+
+def test_a_row_may_begin_from_a_run_of_another_grid(done, grid, monkeypatch, capsys):
+    """It is called seedN there, too, and is no row of this one."""
+    fields = ["steps=4", "checkpoint.every=4", "validation.every=0", f"init_from={done}/good/seed0"]
+    rows = {"more": {"config": "configs/tiny.py", "overrides": [*fields, "log.tensorboard=False"]}}
+    found = {"seeds": [0], "rows": rows, "sets": [str(grid.parent / "pair")]}
+    (grid.parent / "more.py").write_text(f"def get_grid():\n    return {found}")
+    monkeypatch.setattr("srgan_jax.evaluation.ablate.children", in_this_process)
+    for times in (1, 0):
+        assert main(["ablate", f"--grid={grid.parent}/more.py", f"--workdir={grid.parent}/more"]) == 0
+        assert capsys.readouterr().out.count("more seed 0: training") == times
 
 
 def test_a_second_grid_in_the_same_workdir_is_refused(grid, tmp_path, capsys):
@@ -210,20 +225,20 @@ def test_a_terminal_that_goes_stops_the_process_at_work_too(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_grid_that_is_killed_goes_on_to_the_same_figures(grid, tmp_path):
+def test_a_grid_that_is_killed_goes_on_to_the_same_figures(grid, tmp_path, monkeypatch):
     tiny = f"--grid={ROOT}/configs/grids/tiny.py"
     more = ["--seeds", "0", "--set", str(grid.parent / "pair"), "--"]
     fields = "steps=300 checkpoint.every=20 validation.every=0 log.tensorboard=False data.pipeline=device".split()
     more += [f"--config.{field}" for field in fields]
 
-    def start(folder: str):
-        return spawn(["ablate", tiny, f"--workdir={tmp_path}/{folder}", *more])
+    def arguments(folder: str) -> list[str]:
+        return ["ablate", tiny, f"--workdir={tmp_path}/{folder}", *more]
 
     def interrupted(row: str, number: int) -> str:
         """Output of a grid that got the signal once the row's run had saved something new."""
         folder = tmp_path / "killed" / row / "seed0" / "checkpoints"
         there = set(folder.iterdir()) if folder.exists() else set()
-        process, deadline = start("killed"), time.monotonic() + 120
+        process, deadline = spawn(arguments("killed")), time.monotonic() + 120
         while not folder.exists() or len({p.name for p in set(folder.iterdir()) - there if p.name.isdigit()}) < 2:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
@@ -237,11 +252,11 @@ def test_a_grid_that_is_killed_goes_on_to_the_same_figures(grid, tmp_path):
     assert 20 <= at < 300 and not (tmp_path / "killed" / "results.jsonl").exists()
     interrupted("tiny-gan", signal.SIGKILL)
     assert [line["row"] for line in lines(tmp_path / "killed")] == ["tiny"]
-    process = start("killed")
+    process = spawn(arguments("killed"))
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    process = start("straight")
-    assert process.wait(timeout=200) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("srgan_jax.evaluation.ablate.children", in_this_process)
+        assert main(arguments("straight")) == 0
     killed, straight = lines(tmp_path / "killed"), lines(tmp_path / "straight")
     assert [line["figures"] for line in killed] == [line["figures"] for line in straight] and len(killed) == 2
-    process.communicate()

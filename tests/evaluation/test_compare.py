@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from chromium import resize
 from PIL import Image
+from running import refusal
 from small_weights import small_weights
 
 from srgan_jax.__main__ import main
@@ -168,11 +169,9 @@ def test_depth_and_channels_of_every_kind_are_shown(tmp_path):
 
 def test_bad_input_is_one_line_and_nothing_is_written(folder, tmp_path, capsys):
     def refused(*arguments: str, output: str = f"{tmp_path}/page.html") -> str:
-        capsys.readouterr()
-        assert main(["compare", *arguments, "-o", output]) == 2
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == 1 and list(tmp_path.glob("*.html*")) == []
-        return said[0]
+        said = refusal(capsys, ["compare", *arguments, "-o", output])
+        assert list(tmp_path.glob("*.html*")) == []
+        return said
 
     a = str(folder / "a.png")
     Image.new("RGB", (299, 200)).save(tmp_path / "odd.png")

@@ -65,6 +65,9 @@ def test_folders_of_a_set_are_not_taken_for_one_folder_of_pictures(tmp_path, cap
         save(tmp_path / "set5" / name / "a.png", pixels(seed))
     said = refusal(capsys, ["evaluate", "--set", f"{tmp_path}/set5"])
     assert "name the folders HR and LRx4" in said
+    (tmp_path / "set5" / "hr").rename(tmp_path / "set5" / "HR")  # whose LR would be made, and those there not used
+    said = refusal(capsys, ["evaluate", "--set", f"{tmp_path}/set5"])
+    assert "lrx4: name the folders HR and LRx4" in said
 
 
 def test_a_grey_file_is_measured_on_its_levels_and_the_same_in_rgb_is_not(tmp_path):

@@ -251,6 +251,19 @@ def test_tiles_go_to_the_devices_in_turn():
     assert len(asked) > 4 and asked == list("abcabcabcabc")[: len(asked)]
 
 
+def test_without_memory_half_of_the_picture_is_tried_where_a_tile_was_larger(caplog):
+    def enlarge(copy, tiles, _):
+        if tiles.shape[2] > 64:
+            raise MemoryError
+        return tiles.repeat(2, 1).repeat(2, 2)
+
+    image = picture(8, 100)
+    made = Enlarger(NETWORKS["tanh, x2"], ["a"], enlarge, 512, 8, 1, False)
+    large = np.concatenate(list(made.bands(lambda top, bottom: image[top:bottom], (8, 100), None, lambda *_: None)))
+    np.testing.assert_array_equal(large, image.repeat(2, 0).repeat(2, 1))
+    assert "tiles of 512 pixels need more memory than there is: trying 50" in caplog.text
+
+
 def test_auto_tile_heeds_free_memory(trained, monkeypatch):
     network, variables = trained
     enlarge, row, halo = tiles.make_enlarge(network), picture(1, 4000), reach(network)

@@ -161,7 +161,7 @@ def test_icnr_starts_as_nearest_neighbour(factor):
     x = jax.random.normal(KEY, (1, 5, 4, 6))
     layer = Conv(6 * factor**2, 3, name="up", kernel_init=icnr(jax.nn.initializers.lecun_normal(), factor))
     y, _ = layer.init_with_output(KEY, x)
-    shuffled = pixel_shuffle(y, factor, order="torch")
+    shuffled = pixel_shuffle(y, factor)
     nearest = shuffled[:, ::factor, ::factor].repeat(factor, 1).repeat(factor, 2)
     np.testing.assert_array_equal(shuffled, nearest)
     assert jnp.std(shuffled) > 0.1

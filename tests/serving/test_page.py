@@ -45,7 +45,6 @@ def server(tmp_path_factory, weights):
         patch.setenv("TMPDIR", str(temporary))
         patch.setenv("GRADIO_ALLOWED_PATHS", "/")
         process = spawn(["serve", "--checkpoint", *map(str, weights.values()), "--port", "0", *LIMITS])
-    assert process.stdout is not None
     line = ""
     while not line.startswith("http"):
         line = process.stdout.readline()
@@ -125,8 +124,7 @@ def test_a_picture_goes_up_and_the_enlarged_one_comes_down(page, browser, server
     handle = page.find("#slider [data-testid=slider] .icon-wrap")[0]
     ActionChains(browser).move_to_element(handle).click_and_hold().move_by_offset(-60, 0).release().perform()
     wait(lambda: over.value_of_css_property("clip-path") != clip)
-    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert errors == []
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 @needs_gradio
@@ -261,14 +259,16 @@ def test_it_listens_on_this_machine_alone(server):
 @needs_gradio
 @pytest.mark.parametrize("again", [False, True])
 def test_stopped_at_work_it_leaves_nothing(tmp_path, monkeypatch, again):
-    Image.new("L", (640, 480)).save(tmp_path / "a.png")
+    Image.new("L", (3600, 480)).save(tmp_path / "a.png")  # several tiles
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", f"{tmp_path}/temporary")
     process = spawn(["serve", "--checkpoint", "srgan_small", "--port", "0"])
     address = next(line for line in process.stdout if line.startswith("http")).split()[0]
     (name,) = json.loads(upload(address, (tmp_path / "a.png").read_bytes())[1])
     assert join(address, {"path": name, "meta": {"_type": "gradio.FileData"}}, "srgan_small")[0] == 200
-    time.sleep(1)
+    with urllib.request.urlopen(address + "gradio_api/queue/data?session_hash=test") as stream:
+        assert any(b'"process_starts"' in line for line in stream)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "finishing the tile at work (again: stop at once)\n"
     if again:

@@ -138,6 +138,20 @@ def test_an_update_that_cannot_be_kept_is_told(tmp_path, monkeypatch, capsys):
     assert "training diverged again at update 1, which could not be kept" in line and "0.1 MB are free" in line
 
 
+def test_updates_are_kept_where_validation_has_too_little_memory(tmp_path, monkeypatch, capsys):
+    def run(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    fields = ("steps=4", "checkpoint.every=4", "validation.every=2", "log.tensorboard=False")
+    with monkeypatch.context() as small:
+        small.setattr(loop.Validation, "run", run)
+        assert main(command("tiny", tmp_path / "run", *fields)) == 2
+    said = "srgan train: config.validation.crop=48: too much for the memory; set a smaller one (0 is whole pictures)"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    train("tiny", tmp_path / "run", *fields, "validation.crop=32")
+    assert f"{tmp_path}/run from step 2 to 4" in capsys.readouterr().err
+
+
 def test_what_is_kept_of_an_update_are_its_own_crops(tmp_path, photographs):
     """Of the fourth, the second of its call."""
     config = tiny.get_config()

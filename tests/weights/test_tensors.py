@@ -173,6 +173,8 @@ def test_writing(tmp_path):
     assert list(found) == ["a", "b"] and found["b"].dtype == np.float32
     np.testing.assert_array_equal(found["b"], turned)
     assert read_metadata(path, "") == {"network": "vgg19"} and len(sha256(path)) == 64
+    write_safetensors(path, {}, {"source": "caf\udce9.h5"})  # a file's name that is not UTF-8
+    assert read_metadata(path, "") == {"source": "caf?.h5"}
     assert [file.name for file in path.parent.iterdir()] == ["out.safetensors"]
 
 
@@ -182,6 +184,9 @@ def test_metadata_of_what_is_no_safetensors_file(tmp_path):
     (tmp_path / "text.safetensors").write_text("text")
     with pytest.raises(UserError, match="^SOURCE=.*cannot be read as .safetensors"):
         read_metadata(tmp_path / "text.safetensors", "SOURCE")
+    (tmp_path / "net.pth").write_text("text")
+    with pytest.raises(UserError, match="^SOURCE=.*net.pth: is no .safetensors file; `srgan convert` makes"):
+        read_metadata(tmp_path / "net.pth", "SOURCE")
 
 
 def test_a_torch_file_may_be_called_ckpt(tmp_path):

@@ -117,14 +117,6 @@ def test_flipped_bytes_in_an_npz_are_refused(tmp_path, arrays):
     assert "Bad CRC-32" in refusal(path)
 
 
-def test_pickles_are_refused(tmp_path, arrays):
-    path = write(tmp_path, arrays | {"block1_conv1/kernel": np.array([{}], dtype=object)})
-    assert "cannot be read as .npz" in refusal(path)
-    np.save(tmp_path / "single.npy", np.zeros(3))
-    single = (tmp_path / "single.npy").rename(tmp_path / "single.npz")
-    assert "cannot be read as .npz" in refusal(single)
-
-
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_partial_file_names_its_last_layer(tmp_path, arrays, suffix):
     message = refusal(write(tmp_path, arrays, suffix), layer="5.4")
