@@ -20,8 +20,8 @@ HOMES = HERE / "shipped", HERE.parent  # what has the folder configs: in an inst
 
 # Fields that may change between the start of a run and its resumption: they leave the course of training alone.
 FREE = tuple(
-    "steps init_from data.path data.target data.store data.threads data.cache_mb loss.feature.weights log checkpoint "
-    "validation parallel.mode guard".split()
+    "steps steps_per_call init_from data.path data.target data.store data.threads data.cache_mb loss.feature.weights "
+    "log checkpoint validation parallel.mode guard".split()
 )
 
 BEFORE = {

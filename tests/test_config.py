@@ -151,6 +151,7 @@ def test_the_same_config_does_not_differ():
     "fields",
     [
         {"steps": 3},
+        {"steps_per_call": 100},
         {"init_from": "runs/x"},
         {"loss__feature__weights": "/elsewhere/vgg19.npz"},
         {"data__path": "/elsewhere", "data__threads": 1, "data__cache_mb": 0},

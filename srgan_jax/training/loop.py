@@ -122,6 +122,9 @@ def _updates(run: Run, state: GanState, rollbacks: int) -> GanState:
     if first >= config.steps:
         log.info("%s is complete: step %d of %d", run.workdir, first, config.steps)
         return state
+    if first % config.steps_per_call:
+        field = f"config.steps_per_call={config.steps_per_call}"
+        raise UserError(f"{field}: the run goes on from step {first}; until it has saved again give what divides that")
     if parallel.is_lead():
         start.describe(config, state, run.workdir)
         run.checkpoints.described = True

@@ -9,6 +9,7 @@ import jax
 import pytest
 from running import assert_same_bits, command, leaves, logged, refusal, run, run_all, spawn, spawn_all, train
 
+from srgan_jax.__main__ import main
 from srgan_jax.training import start
 
 
@@ -30,6 +31,19 @@ def test_ten_straight_equal_five_and_five_in_a_new_process(tmp_path, config, pip
     arrays = leaves(split)
     averaged = [name for name in arrays if "ema_params" in name]
     assert any((arrays[name] != arrays[name.replace("ema_params", "params")]).any() for name in averaged) == averages
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_more_updates_in_a_call(tmp_path, capsys):
+    fields = ("validation.every=0", "log.tensorboard=False", "log.every=2", "checkpoint.every=2", "data.pipeline=host")
+    train("tiny", tmp_path / "straight", *fields, "steps=6")
+    train("tiny", tmp_path / "split", *fields, "steps=2")
+    train("tiny", tmp_path / "split", *fields, "steps=6", "steps_per_call=2")
+    straight, split = (logged(tmp_path / name, "g/loss") for name in ("straight", "split"))
+    assert split == pytest.approx(straight, rel=1e-4) and list(split) == [2, 4, 6]
+    four = ("steps=8", "steps_per_call=4", "log.every=4", "checkpoint.every=4")
+    assert main(command("tiny", tmp_path / "split", *fields, *four)) == 2
+    assert "config.steps_per_call=4: the run goes on from step 6; until" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow
