@@ -3,7 +3,7 @@
     python -m srgan_jax train --config=configs/srresnet_vgg22.py --workdir=runs/srresnet_vgg22 \
         --config.data.source=folder --config.data.path=PHOTOGRAPHS --config.loss.feature.weights=VGG19
 
-VGG19 is an .npz or .safetensors file of the original Caffe weights, which the feature scale is taken for. The feature
+VGG19 is the file of Caffe's weights that `srgan convert vgg19 --download` writes; the feature scale is for these. The feature
 loss takes the place of the pixel loss. Starts from scratch: how the paper's network began is not stated.
 
 Time: not measured here yet.

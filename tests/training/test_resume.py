@@ -14,8 +14,9 @@ from srgan_jax.training import start
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["tiny", "tiny_gan", "tiny_pix2pix"])
-@pytest.mark.parametrize("pipeline", ["host", "device"])
+@pytest.mark.parametrize(
+    ("config", "pipeline"), [("tiny", "host"), ("tiny", "device"), ("tiny_gan", "device"), ("tiny_pix2pix", "host")]
+)
 def test_ten_straight_equal_five_and_five_in_a_new_process(tmp_path, config, pipeline):
     """The first five are the same ten's: what it had saved by then is put where a second process goes on from it."""
     straight, split = tmp_path / "straight", tmp_path / "split"
