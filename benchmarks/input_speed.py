@@ -210,7 +210,7 @@ def measure(photographs: Path, overrides: list[str], *, rounds: int, quick: bool
         print(f"crop {config.data.crop}, {config.steps_per_call} updates per call, {config.dtype}\n")
         rows = input_rows(config, paths, rounds=rounds, seconds=0.2 if quick else 5.0)
         print(table("input | crops/s | times torch", rows) + "\n", flush=True)
-        rows = update_rows(config, rounds=rounds)
+        rows = update_rows(config, rounds=0 if quick else rounds)
         print(table("work | ms | of the first", rows) + "\n", flush=True)
         rows = wait_rows(config, folder)
         print(table("data wait, share of the time | median | highest", rows), flush=True)

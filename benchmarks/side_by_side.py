@@ -21,7 +21,7 @@ from absl import flags
 
 from srgan_jax.memory import keep_memory
 
-TRIED = ("compile", "graph")  # in names of contenders that may fail: others then stand
+TRIED = ("compile",)  # in names of contenders that may fail: others then stand
 TOO_LITTLE = ("MemoryError", "RESOURCE_EXHAUSTED", "can't allocate memory")
 WARM = 8  # runs on a CPU before the first that is timed: until then a process may grow (srgan_jax/memory.py)
 TURN = 0.5  # seconds that a turn lasts, at least: then neither the clock nor a neighbour's spinning threads matter
@@ -68,7 +68,7 @@ def start(args: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True  # as ours has it; torch by itself has it in convolutions alone
     torch._dynamo.config.recompile_limit = 64  # its default counts all networks together, then falls back to eager
     if args.quick:
-        args.rounds = 1
+        args.rounds = 0
     if not vars(args).get("give_back"):
         keep_memory()  # as `srgan train` does; torch's blocks stay with the process, too
 
@@ -106,15 +106,15 @@ def full_precision() -> Iterator[None]:
 def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, float]:
     """Median seconds of one piece for each, over `rounds` rounds in which each has one turn.
 
-    Before that each runs WARM times, or three times on an accelerator (a CUDA graph is recorded in the second run) or
-    for a single round; the last of them tells how often it fits into a turn. One of TRIED that fails there is named and
-    left out, and so is whoever has not enough memory. A turn begins with a run that is not timed: it takes back
-    from the caches the place that another's turn had. The order is turned by one place from round to round, so that
-    nobody always follows the same neighbour.
+    Before that each runs WARM times, or three times on an accelerator (a CUDA graph is recorded in the second run);
+    the last of them tells how often it fits into a turn. Of 0 rounds, for --quick, a turn is a single run. One of
+    TRIED that fails there is named and left out, and so is whoever has not enough memory. A turn begins with a run
+    that is not timed: it takes back from the caches the place that another's turn had. The order is turned by one
+    place from round to round, so that nobody always follows the same neighbour.
     """
     import torch
 
-    warm = WARM if rounds > 1 and jax.default_backend() == "cpu" else 3
+    warm = WARM if rounds and jax.default_backend() == "cpu" else 3
     times: dict[str, int] = {}
     for name, contender in contenders.items():
         asked = time.perf_counter()
@@ -133,12 +133,12 @@ def interleave(contenders: Mapping[str, Contender], rounds: int) -> dict[str, fl
         ready = began - asked  # compiled and warm
         # all there is if it ends early
         print(f"{name}: {1000 * once / contender.pieces:.4g} ms at first, after {ready:.0f} s", flush=True)
-        times[name] = max(1, round(TURN / once)) if rounds > 1 else 1
+        times[name] = max(1, round(TURN / once)) if rounds else 1
     seconds: dict[str, list[float]] = {name: [] for name in times}
     order = list(times)
-    for _ in range(rounds):
+    for _ in range(rounds or 1):
         for name in order:
-            if rounds > 1:
+            if rounds:
                 contenders[name].run(1)
             began = time.perf_counter()
             contenders[name].run(times[name])

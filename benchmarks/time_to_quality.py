@@ -1,24 +1,23 @@
 """How soon training reaches the paper's figures on Set5; leaves the trained generators behind.
 
-    python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 6] [--gan-minutes 3]
-        [--speed N] [--gan-speed N] [--vgg FILE | --lpips] [--batch 64] [--crop 96]
+    python -m benchmarks.time_to_quality --photographs DIR --data DIR [--budget-minutes 5] [--gan-minutes 2.5]
+        [--speed N] [--gan-speed N] [--vgg FILE | --lpips] [--batch 16] [--crop 192] [--gan-batch 32]
         [--workdir runs/time_to_quality] [--quick]
 
 The paper's SRResNet by mean squared error, then SRGAN from it. With --vgg, weights for the content loss, that is
-configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16, with --lpips configs/srgan_lpips.py; its name is
-that of the weights, too. What is free is how they are trained: the batch, SRResNet's crop, warm-up and cosine, averaged
-parameters, bfloat16. The schedule ends with the updates that the minutes hold. A short run measures how many these are,
-which compiles the update once more, since the schedule's length is part of the program; --speed and --gan-speed say it
-instead, in updates/s: 1000 / ms of train_speed. Compiling, checkpoints, validation and reports come on top of the
-minutes.
+configs/srgan_vgg54.py, or srgan_vgg53.py where the file holds VGG16, with --lpips configs/srgan_lpips.py with half
+its adversarial weight, by which srgan_medium came nearer to HR both ways; its name is that of the weights, too. What
+is free is how they are trained: the batch, SRResNet's crop, warm-up and cosine, averaged parameters, bfloat16. The
+schedule ends with the updates that the minutes hold. A short run measures how many these are, which compiles the
+update once more, since the schedule's length is part of the program; --speed and --gan-speed say it instead, in
+updates/s. Compiling, checkpoints and reports come on top of the minutes.
 
-Stopped by SIGTERM or Ctrl-C while it trains, it saves, writes the weights of the last checkpoint and prints what it has
-measured until then, for which a time limit should leave it a minute or two. Given again, it goes on where it was; a
-report once made is printed again.
+Stopped by SIGTERM or Ctrl-C while it trains, it saves, writes the weights of the last checkpoint and prints what it
+has measured until then, for which a time limit should leave it a minute or two. Given again, it goes on where it was;
+a report once made is printed again.
 
-The photographs hold no picture of DATA/set5 and DATA/set14, which only report; a twelfth of them is held out, for
-validation. At the end each checkpoint is measured on Set5, in float32: seconds are those of the updates before it,
-without compiling, saving, measuring.
+The photographs hold no picture of DATA/set5 and DATA/set14, which only report. At the end each checkpoint is measured
+on Set5, in float32: seconds are those of the updates before it, without compiling, saving, measuring.
 """
 
 import argparse
@@ -47,22 +46,25 @@ from srgan_jax.evaluation.evaluate import evaluate
 from srgan_jax.evaluation.pairs import Pairs, find_set
 from srgan_jax.evaluation.results import logged
 from srgan_jax.files import replacing
-from srgan_jax.inference.export import export
 from srgan_jax.memory import keep_memory
 from srgan_jax.training.loop import train
 from srgan_jax.training.saved_step import saved_steps
 from srgan_jax.training.start import load_features
 from srgan_jax.training.trained import Generator, load_generator
-from srgan_jax.training.validate import Validation
-from srgan_jax.weights.tensors import read_metadata
+from srgan_jax.weights.generator_file import write_generator
+from srgan_jax.weights.readers import flatten
+from srgan_jax.weights.tensors import read_metadata, sha256
 
 MARKS = (31.0, 31.5, 31.8, 32.0, 32.05)  # dB PSNR-Y on Set5; the last is the paper's
-POINTS, VALIDATED = 20, 5  # checkpoints of a run, and how many of them are validated
-HELD_OUT = 12  # every so many-th photograph
+POINTS, GAN_POINTS = 20, 5  # checkpoints of the two runs
+SHARED = [
+    *("data.source=folder", "dtype=bfloat16", "steps_per_call=50", "ema=0.999", "validation.every=0"),
+    *("optimizer.schedule=cosine", "optimizer.warmup=200", f"checkpoint.keep={POINTS}", "log.tensorboard=False"),
+]
 QUICK = [
     *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
     "discriminator.stages=1",
-    *("data.crop=32", "batch_size=4", "dtype=float32", "steps_per_call=1", "validation.crop=0"),
+    *("data.crop=32", "batch_size=4", "dtype=float32", "steps_per_call=1"),
 ]
 
 
@@ -70,16 +72,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with set5 and set14")
-    parser.add_argument("--budget-minutes", type=float, default=6, help="of SRResNet's updates")
-    parser.add_argument("--gan-minutes", type=float, default=3, help="of SRGAN's; 0: none")
+    parser.add_argument("--budget-minutes", type=float, default=5, help="of SRResNet's updates")
+    parser.add_argument("--gan-minutes", type=float, default=2.5, help="of SRGAN's; 0: none")
     parser.add_argument("--speed", type=float, help="SRResNet's updates/s, instead of a run that measures them")
     parser.add_argument("--gan-speed", type=float, help="SRGAN's")
     content = parser.add_mutually_exclusive_group()
     content.add_argument("--vgg", help="weights for the content loss; without, pixel and adversarial loss alone")
     content.add_argument("--lpips", action="store_true", help="LPIPS for the content loss, after `srgan convert lpips`")
     parser.add_argument("--layer", help="of VGG, instead of the config's")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--crop", type=int, default=96, help="side of SRResNet's crops; SRGAN's are 96")
+    parser.add_argument("--batch", type=int, default=16, help="SRResNet's")
+    parser.add_argument("--crop", type=int, default=192, help="side of SRResNet's crops; SRGAN's are 96")
+    parser.add_argument("--gan-batch", type=int, default=32, help="SRGAN's")
     parser.add_argument("--workdir", type=Path, default=Path("runs/time_to_quality"))
     parser.add_argument("--quick", action="store_true", help="networks and updates so small that nothing is learnt")
     args = parser.parse_args(argv)
@@ -104,33 +107,32 @@ def both(args: argparse.Namespace) -> None:
     Raises:
       UserError: input that cannot work, or training diverged.
     """
-    if len(list_images(args.photographs)) < 2:
-        raise UserError(f"--photographs={args.photographs}: fewer than two images there; one is held out")
+    if not list_images(args.photographs):
+        raise UserError(f"--photographs={args.photographs}: no image there")
     sets = {name: find_set(args.data / name, scale=4, boundary="clamp")[1] for name in ("set5", "set14")}
     name, more = second_run(args)
     first, second = args.workdir / "srresnet", args.workdir / name
-    common = {"batch": args.batch, "quick": args.quick}
-    asked = common | {"minutes": args.budget_minutes, "speed": args.speed, "crop": args.crop}
-    asked_gan = common | {"minutes": args.gan_minutes, "speed": args.gan_speed, "vgg": args.vgg, "layer": args.layer}
+    asked = {"batch": args.batch, "minutes": args.budget_minutes, "speed": args.speed, "crop": args.crop}
+    asked_gan = {"batch": args.gan_batch, "minutes": args.gan_minutes, "speed": args.gan_speed}
+    asked_gan |= {"vgg": args.vgg, "layer": args.layer, "quick": args.quick, "points": GAN_POINTS}
+    asked |= {"quick": args.quick, "points": POINTS}
     planned(first, asked)
     if args.gan_minutes:
         planned(second, asked_gan)
-    fields = shared(args)
-    load_features(load(name, [*fields, *more]))
-    mse = [*fields, *([] if args.quick else crops(args.crop)), "optimizer.learning_rate=4e-4"]
-    Validation(load("srresnet_mse", mse))
+    shared = [f"data.path={args.photographs}", *SHARED, *(QUICK if args.quick else [])]
+    gan = [*shared, *([] if args.quick else [f"batch_size={args.gan_batch}"]), *more]
+    load_features(load(name, gan))
+    mse = [*shared, *([] if args.quick else sizes(args.batch, args.crop)), "optimizer.learning_rate=4e-4"]
     run("srresnet_mse", first, asked, mse, sets)
     if args.gan_minutes:
-        # the weights that were reported, and not those that were best on the photographs held out
-        weights = f"init_from={weights_folder(first)}/generator.safetensors"
-        run(name, second, asked_gan, [*fields, *more, weights], sets)
+        run(name, second, asked_gan, [*gan, f"init_from={weights_file(first)}"], sets)
 
 
 def second_run(args: argparse.Namespace) -> tuple[str, list[str]]:
     """Its config, by what the file says that it holds, and fields."""
     fields = ["optimizer.learning_rate=2e-4"]
     if args.lpips:
-        return "srgan_lpips", fields
+        return "srgan_lpips", [*fields, "loss.adversarial.weight=0.005"]
     if not args.vgg:
         return "srgan_mse", fields
     fields += [f"loss.feature.weights={args.vgg}"] + [f"loss.feature.layer={args.layer}"] * bool(args.layer)
@@ -138,25 +140,9 @@ def second_run(args: argparse.Namespace) -> tuple[str, list[str]]:
     return "srgan_vgg53" if stated.get("network") == "vgg16" else "srgan_vgg54", fields
 
 
-def crops(side: int) -> list[str]:
+def sizes(batch: int, side: int) -> list[str]:
     """Tiles of the stored photographs leave a crop room to move."""
-    return [f"data.crop={side}", f"data.tile={max(256, 4 * side)}"]
-
-
-def shared(args: argparse.Namespace) -> list[str]:
-    """The fields of both runs; photographs are linked into a folder to train on and one to validate on."""
-    for number, path in enumerate(list_images(args.photographs)):
-        part = args.workdir / ("held_out" if number % HELD_OUT == 0 else "photographs")
-        part.mkdir(parents=True, exist_ok=True)
-        link = part / f"{number:05}{path.suffix}"
-        if not link.exists():
-            link.symlink_to(path.resolve())
-    return [
-        *("data.source=folder", f"data.path={args.workdir}/photographs", f"validation.path={args.workdir}/held_out"),
-        *(f"batch_size={args.batch}", "dtype=bfloat16", "steps_per_call=50", "ema=0.999", "validation.crop=512"),
-        *("optimizer.schedule=cosine", "optimizer.warmup=200", f"checkpoint.keep={POINTS}", "log.tensorboard=False"),
-        *(QUICK if args.quick else []),
-    ]
+    return [f"batch_size={batch}", f"data.crop={side}", f"data.tile={max(256, 4 * side)}"]
 
 
 def run(name: str, workdir: Path, asked: dict[str, Any], fields: list[str], sets: dict[str, Pairs]) -> None:
@@ -165,12 +151,12 @@ def run(name: str, workdir: Path, asked: dict[str, Any], fields: list[str], sets
     if not plan:
         per_call = load(name, fields).steps_per_call
         speed = asked["speed"] or measured_speed(name, workdir, fields, (4 if quick else 8) * per_call)
-        every = max(int(speed * 60 * asked["minutes"] / POINTS / per_call), 1) * per_call
-        plan = {"steps": (3 if quick else POINTS) * every, "every": every} | asked
+        every = max(int(speed * 60 * asked["minutes"] / asked["points"] / per_call), 1) * per_call
+        plan = {"steps": (3 if quick else asked["points"]) * every, "every": every} | asked
         with replacing(plan_file(workdir)) as partial:
             partial.write_text(json.dumps(plan))
     every = plan["every"]
-    log = [f"checkpoint.every={every}", f"validation.every={every * POINTS // VALIDATED}", f"log.every={every}"]
+    log = [f"checkpoint.every={every}", f"log.every={every}"]
     try:
         finish(load(name, [*fields, *log, f"steps={plan['steps']}"]), workdir)
     except SystemExit:
@@ -182,7 +168,7 @@ def run(name: str, workdir: Path, asked: dict[str, Any], fields: list[str], sets
 def measured_speed(name: str, workdir: Path, fields: list[str], steps: int) -> float:
     """Updates/s of a short run beside `workdir`."""
     trial = workdir.with_name(f"{workdir.name}_trial")
-    log = ["validation.every=0", f"log.every={steps // 2}", f"checkpoint.every={steps}"]
+    log = [f"log.every={steps // 2}", f"checkpoint.every={steps}"]
     shutil.rmtree(trial, ignore_errors=True)  # one that was stopped, whose speed is not that of a whole one
     finish(load(name, [*fields, *log, f"steps={steps}"]), trial)
     return [line["step_per_s"] for line in logged(trial) if "step_per_s" in line][-1]
@@ -192,8 +178,8 @@ def plan_file(workdir: Path) -> Path:
     return workdir.with_name(f"{workdir.name}_plan.json")
 
 
-def weights_folder(workdir: Path) -> Path:
-    return workdir.with_name(f"{workdir.name}_weights")
+def weights_file(workdir: Path) -> Path:
+    return workdir.with_name(f"{workdir.name}.safetensors")
 
 
 def planned(workdir: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -257,17 +243,18 @@ def measured(workdir: Path, sets: dict[str, Pairs]) -> Iterator[str]:
         yield "no checkpoint yet"
         return
     last = generator(workdir, saved[0])
-    network = last.network, last.variables, last.config, last.name
-    files = export(*network, output=weights_folder(workdir), formats=["safetensors"], overwrite=True)
-    yield from (f"{workdir.name}_weights/{path.name}  sha256 {path.sha256}" for path in files)
+    path = weights_file(workdir)
+    write_generator(path, dict(flatten(last.variables)), last.config, last.name, {})
+    yield f"{path.name}  sha256 {sha256(path)}"
     steps = sorted(step for step in saved[1:] if step in seconds)
     generators = [*(generator(workdir, step) for step in steps), last]
-    methods = evaluate(generators, {"set5": sets["set5"]})[0]["methods"][1:]
+    with jax.default_matmul_precision("highest"):  # a GPU's float32 is less
+        methods = evaluate(generators, {"set5": sets["set5"]})[0]["methods"][1:]
     psnr = [method["sets"]["set5"]["mean"]["psnr_y"] for method in methods]
     timed = [(step, seconds.get(step), value) for step, value in zip([*steps, last.step], psnr, strict=True)]
     rows = [[step, "-" if taken is None else f"{taken:.0f}", f"{value:.2f}"] for step, taken, value in timed]
     yield "\n" + table("updates | s | PSNR-Y on Set5", rows)
-    for mark in MARKS:
+    for mark in MARKS if last.config.discriminator.name == "none" else ():
         reached = [taken for _, taken, value in timed if taken is not None and value >= mark]
         yield f"{mark} dB: " + (f"{reached[0]:.0f} s" if reached else "not reached")
     if seconds:
@@ -279,7 +266,8 @@ def measured(workdir: Path, sets: dict[str, Pairs]) -> Iterator[str]:
         yield f"{speed:.2f} updates/s, {speed * last.config.batch_size:.0f} images/s{share}"
     found = methods[-1]["sets"]
     for name in sets.keys() - found.keys():
-        found |= evaluate([last], {name: sets[name]})[0]["methods"][-1]["sets"]
+        with jax.default_matmul_precision("highest"):
+            found |= evaluate([last], {name: sets[name]})[0]["methods"][-1]["sets"]
     means = {name: figures["mean"] for name, figures in found.items()}
     yield "; ".join(f"{name}: {mean['psnr_y']:.2f} dB, {mean['ssim_daala']:.4f}" for name, mean in means.items())
 

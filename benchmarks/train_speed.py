@@ -115,26 +115,18 @@ def contenders(config: ConfigDict, args: argparse.Namespace) -> dict[str, Conten
     """Ours and torch's variants, from equal weights; with --only one side's."""
     ours = build(config)
     lr, hr = batch_of(ours, 0)
-    found = {} if args.only == "torch" else {"ours": our_training(ours, {})}
+    found = {} if args.only == "torch" else {"ours": our_training(ours)}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
         found[f"torch, {variant.name}"] = torch_training(theirs(ours, variant, config.dtype), variant, lr, hr)
-    if args.only != "torch":
-        found |= {name: our_training(ours, options) for name, options in more_variants().items()}
     return found
 
 
-def more_variants() -> dict[str, dict[str, str]]:
-    """XLA's options that are tried beside those of training."""
-    options = {parallel.GRAPH_FLAG: parallel.GRAPH.removesuffix(",CONVOLUTION,WHILE")}  # XLA's own choice
-    return {"ours, many graphs": options} if jax.default_backend() == "gpu" else {}
-
-
-def our_training(ours: Ours, options: dict[str, str]) -> Contender:
+def our_training(ours: Ours) -> Contender:
     state = jax.tree.map(jnp.copy, ours.state)  # each call gives the state it was given away
 
     @cache
     def program() -> jax.stages.Compiled:
-        return ours.call.lower(state, ours.features, ours.fed, ours.flag).compile(options)
+        return ours.call.lower(state, ours.features, ours.fed, ours.flag).compile()
 
     def run(calls: int) -> None:
         nonlocal state

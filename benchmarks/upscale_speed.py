@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from benchmarks.side_by_side import (
     table,
 )
 from benchmarks.trainings import load
+from srgan_jax.inference.fold import fold
 from srgan_jax.inference.upscale import make_program
 from srgan_jax.models.build import build_generator
 from srgan_jax.training.state import create_state
@@ -52,6 +54,16 @@ def weights(config: ConfigDict) -> Any:
     return variables | {"batch_stats": stats}
 
 
+def ready(config: ConfigDict) -> tuple[nn.Module, Any]:
+    """Ours, as it is used: BatchNorm folded, kernels rounded to config.dtype, once and not in each call."""
+    network, variables = fold(build_generator(config), weights(config))
+
+    def cast(path: Any, x: jax.Array) -> jax.Array:
+        return x.astype(config.dtype) if path[-1].key in ("kernel", "bias") else x
+
+    return network, jax.tree.map_with_path(cast, variables)
+
+
 def picture(size: str) -> np.ndarray:
     width, height = map(int, size.split("x"))
     return np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
@@ -59,11 +71,12 @@ def picture(size: str) -> np.ndarray:
 
 def contenders(config: ConfigDict, lr: np.ndarray, args: argparse.Namespace) -> dict[str, Contender]:
     """Ours and torch's variants, from equal weights; with --only one side's."""
-    variables, program = weights(config), make_program(build_generator(config))
+    network, variables = ready(config)
+    program = make_program(network)
     memory: dict[str, Memory] = {"ours": lambda run: our_memory(program, variables, lr)}
     calls = {} if args.only == "torch" else {"ours": ours(program, variables)}
     for variant in [] if args.only == "ours" else torch_peer.variants(args.compile):
-        calls[f"torch, {variant.name}"] = theirs(config, variables, variant)
+        calls[f"torch, {variant.name}"] = theirs(config, weights(config), variant)
         memory[f"torch, {variant.name}"] = partial(torch_peer.peak_memory, variant)
     return {name: contender(call, lr, memory[name]) for name, call in calls.items()}
 
@@ -95,10 +108,9 @@ def theirs(config: ConfigDict, variables: Any, variant: torch_peer.Variant) -> C
 def check(quick: bool) -> str:
     """A line for the output; SystemExit if the two pictures differ by more than a level, or in many values."""
     config, lr = load("SRResNet", quick), picture("40x24")
-    variables = weights(config)
+    network, variables = ready(config)
     with full_precision():
-        program = make_program(build_generator(config))
-        calls = ours(program, variables), theirs(config, variables, torch_peer.variants(())[-1])
+        calls = ours(make_program(network), variables), theirs(config, weights(config), torch_peer.variants(())[-1])
         pictures = [call(lr).astype(int) for call in calls]
     difference = np.abs(pictures[0] - pictures[1])
     share, largest = float((difference > 0).mean()), int(difference.max())

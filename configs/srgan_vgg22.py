@@ -4,9 +4,9 @@
         --config.data.source=folder --config.data.path=PHOTOGRAPHS --config.init_from=runs/srresnet_mse \
         --config.loss.feature.weights=VGG19
 
-VGG19 is the file of Caffe's weights that `srgan convert vgg19 --download` writes; the feature scale is for these. The feature
-loss takes the place of the pixel loss. Without --config.init_from the generator starts from scratch, which is not
-the paper's way. Evaluate and upscale with --which latest (see srgan_mse.py).
+VGG19 is the file of Caffe's weights that `srgan convert vgg19 --download` writes; the feature scale is for these. The
+feature loss takes the place of the pixel loss. Without --config.init_from the generator starts from scratch, which is
+not the paper's way. Evaluate and upscale with --which latest (see srgan_mse.py).
 
 So read, the adversarial loss is of next to no account; another reading, --config.loss.feature.scale=6.15e-4, is in
 docs/reproduction.md.

@@ -5,9 +5,9 @@ adversarial loss.
         --config.data.source=folder --config.data.path=PHOTOGRAPHS --config.init_from=runs/srresnet_mse \
         --config.loss.feature.weights=VGG19
 
-VGG19 is the file of Caffe's weights that `srgan convert vgg19 --download` writes; the feature scale is for these. The feature
-loss takes the place of the pixel loss. Without --config.init_from the generator starts from scratch, which is not
-the paper's way. Evaluate and upscale with --which latest (see srgan_mse.py).
+VGG19 is the file of Caffe's weights that `srgan convert vgg19 --download` writes; the feature scale is for these. The
+feature loss takes the place of the pixel loss. Without --config.init_from the generator starts from scratch, which is
+not the paper's way. Evaluate and upscale with --which latest (see srgan_mse.py).
 
 Time: not measured here yet.
 Figures (PSNR-Y in dB / SSIM-daala), paper: Set5 29.40 / .8472, Set14 26.02 / .7397. Here: not measured yet.

@@ -3,7 +3,7 @@
 Everything is float32, and finite for logits of any size that training can reach.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -197,11 +197,6 @@ def generator_terms(
     if config_loss.tv.weight:
         terms["tv"] = total_variation
     return terms
-
-
-def total(terms: Mapping[str, Scalar], weights: Mapping[str, float]) -> Scalar:
-    """Sum of weight * term over `terms`; KeyError for a term without a weight."""
-    return sum((weights[name] * term for name, term in terms.items()), jnp.zeros((), jnp.float32))
 
 
 def _mean(x: Array, axis_name: str | None) -> Scalar:

@@ -91,6 +91,17 @@ def test_adversarial_losses(kind, generator, discriminator):
     np.testing.assert_allclose(losses.discriminator_adversarial(kind, REAL, FAKE), discriminator, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["hinge", "wgan-gp"])
+def test_the_generator_raises_the_critics_mean(kind):
+    assert losses.generator_adversarial(kind, jnp.array([3.0, 1.0])) == -2
+
+
+@pytest.mark.parametrize("loss", [losses.discriminator_adversarial, losses.generator_adversarial])
+def test_relativistic_means_are_over_all_devices(loss):
+    apart = jax.vmap(lambda a, b: loss("relativistic", a, b, "data"), axis_name="data")(REAL[:, None], FAKE[:, None])
+    np.testing.assert_allclose(apart.mean(), loss("relativistic", REAL, FAKE), rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_adversarial_losses_take_maps_of_logits(kind):
     real, fake = REAL.reshape(1, 2, 1), FAKE.reshape(1, 2, 1)
@@ -275,7 +286,7 @@ def test_terms_of_weight_zero_are_never_computed():
     terms = losses.generator_terms(HR, config_loss=weights(pixel=1.0), features=never, lpips=never, logits=never)
     assert list(terms) == ["pixel"]
     none = losses.generator_terms(HR, config_loss=weights(), features=never, lpips=never, logits=never)
-    assert none == {} and losses.total({}, {}) == 0
+    assert none == {}
 
 
 @pytest.mark.parametrize(
@@ -284,10 +295,3 @@ def test_terms_of_weight_zero_are_never_computed():
 def test_a_weight_without_its_network_is_refused(name, lacks):
     with pytest.raises(ValueError, match=f"loss.{name}.weight is not zero, but there is no {lacks}"):
         losses.generator_terms(HR, config_loss=weights(**{name: 1.0}), features=None, logits=None)
-
-
-def test_terms_are_weighted_and_summed():
-    terms = {"pixel": jnp.array(2.0), "adversarial": jnp.array(5.0)}
-    np.testing.assert_allclose(losses.total(terms, {"pixel": 1.0, "adversarial": 1e-3, "tv": 9.0}), 2.005)
-    with pytest.raises(KeyError):
-        losses.total(terms, {"pixel": 1.0})

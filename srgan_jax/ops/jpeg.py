@@ -22,6 +22,7 @@ LUMA = (
 )
 COLOUR = np.full((BLOCK, BLOCK), 99)
 COLOUR[:4, :4] = (17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99)
+HALF = (128 << 16) + 32767
 # Rows are the cosine transform's waves, of length 1.
 WAVES = np.cos(np.pi / BLOCK * np.outer(np.arange(BLOCK), np.arange(BLOCK) + 0.5)) / 2
 WAVES[0] /= np.sqrt(2)
@@ -41,10 +42,12 @@ def jpeg(
         jnp.clip(jnp.arange(-(-(n + UNIT - 1) // UNIT) * UNIT) - first, 0, n - 1)
         for n, first in zip((h, w), corner, strict=True)
     )
-    r, g, b = jnp.moveaxis(image[rows][:, columns], -1, 0)
-    y = _whole(0.299 * r + 0.587 * g + 0.114 * b)
-    cb = _whole(128 - 0.168735892 * r - 0.331264108 * g + 0.5 * b)
-    cr = _whole(128 + 0.5 * r - 0.418687589 * g - 0.081312411 * b)
+    r, g, b = jnp.moveaxis(image[rows][:, columns].astype(jnp.int32), -1, 0)
+    # in 65536ths, as libjpeg has them: halves of luma go up, those of colour, of which flat areas have many, down
+    y = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16
+    cb = (-11059 * r - 21709 * g + 32768 * b + HALF) >> 16
+    cr = (32768 * r - 27439 * g - 5329 * b + HALF) >> 16
+    y, cb, cr = (plane.astype(jnp.float32) for plane in (y, cb, cr))
     y = _quantise(y, LUMA, quality)
     cb, cr = (_enlarge(_quantise(_halve(c), COLOUR, quality)) - 128 for c in (cb, cr))
     out = jnp.stack([y + 1.402 * cr, y - 0.344136286 * cb - 0.714136286 * cr, y + 1.772 * cb], axis=-1)
@@ -63,7 +66,7 @@ def _quantise(levels: Float[Array, "h w"], table: object, quality: Int[Array, ""
     blocks = (levels - 128).reshape(h // BLOCK, BLOCK, w // BLOCK, BLOCK)
     exactly = jax.lax.Precision.HIGHEST  # accelerators would round the factors
     waves = jnp.einsum("ui,aibj,vj->aubv", WAVES, blocks, WAVES, precision=exactly)
-    waves = jnp.round(waves / steps) * steps
+    waves = jnp.sign(waves) * jnp.floor(jnp.abs(waves) / steps + 0.5001) * steps  # halves, not quite exact, away from 0
     blocks = jnp.einsum("ui,aubv,vj->aibj", WAVES, waves, WAVES, precision=exactly)
     return _whole(blocks.reshape(h, w) + 128)
 

@@ -25,7 +25,7 @@ from srgan_jax.models.build import build_discriminator, build_features, build_ge
 from srgan_jax.models.vgg import VGG
 from srgan_jax.ops.bicubic import upscale
 from srgan_jax.training.state import TrainState, create_state
-from srgan_jax.training.steps import forward
+from srgan_jax.training.steps import both_forward, forward
 from srgan_jax.training.trained import load_generator
 from srgan_jax.weights.vgg_file import feature_params, load_vgg
 
@@ -96,7 +96,11 @@ def calibrate(config: ConfigDict, reference: Path, *, batches: int = 4) -> list[
 
         def adversarial(kind: str) -> Any:
             def loss(sr: jax.Array) -> jax.Array:
-                fake, real = (forward(d, d.params, jnp.concatenate([condition, x], -1))[0] for x in (sr, hr))
+                fake, real = (jnp.concatenate([condition, x], -1) for x in (sr, hr))
+                if config.discriminator.one_pass and config.discriminator.norm == "batch":
+                    real, fake, _ = both_forward(d, d.params, real, fake, None)
+                else:
+                    fake, real = (forward(d, d.params, x)[0] for x in (fake, real))
                 return losses.generator_adversarial(kind, fake, real)
 
             return loss

@@ -178,7 +178,8 @@ def make_update(config: ConfigDict, features: Mapping[str, nn.Module], axis_name
 
         stats, (grads, squares, values) = across(*_over(g_part, g.batch_stats, parts))
         drift = values.pop("colour_drift")
-        metrics |= {"g/loss": losses.total(values, weights), "g/grad_norm": optax.tree.norm(grads)}
+        metrics |= {"g/loss": sum(weights[name] * value for name, value in values.items())}
+        metrics |= {"g/grad_norm": optax.tree.norm(grads)}
         metrics |= {f"g/{name}": value for name, value in values.items()}
         # each part's loss is a mean over its own images: of the whole batch's it is 1 / pieces
         pieces = config.parallel.accumulate * (jax.lax.axis_size(axis_name) if axis_name else 1)

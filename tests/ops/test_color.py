@@ -17,11 +17,6 @@ def test_y_is_float64_of_the_image_size():
     assert y.shape == (4, 5) and y.dtype == np.float64
 
 
-def test_y_is_linear():
-    a, b = np.random.default_rng(0).uniform(0, 100, (2, 7, 3))
-    np.testing.assert_allclose(rgb_to_y(a + b) - 16, (rgb_to_y(a) - 16) + (rgb_to_y(b) - 16))
-
-
 def test_luma_of_levels_is_exact_and_its_halves_are_rounded_up():
     rgb = np.random.default_rng(0).integers(0, 256, (1 << 16, 3))
     exact = (rgb @ [299, 587, 114] + 500) // 1000

@@ -46,6 +46,15 @@ def test_levels_of_noise_are_nearly_libjpegs(quality):
     assert mean_distance(ours(jnp.float32(noise), quality), pillows(noise, quality)) < 1.2
 
 
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_flat_areas_are_libjpegs(quality):
+    """Whose levels often lie half-way: between two of colour, and between two multiples of a step."""
+    levels = np.random.default_rng(0).integers(0, 256, (6, 8, 3))
+    levels[:3, :, 0] = levels[:3, :, 1]
+    image = levels.astype(np.uint8).repeat(16, 0).repeat(16, 1)
+    assert mean_distance(ours(jnp.float32(image), quality), pillows(image, quality)) < 0.01
+
+
 def test_a_picture_may_begin_anywhere_in_the_grid_and_have_any_size():
     image = PHOTOGRAPH[:45, :31]
     continued = np.pad(image, ((5, 14), (11, 6), (0, 0)), mode="edge")
