@@ -16,8 +16,7 @@ from srgan_jax.errors import UserError
 from srgan_jax.fields import check
 from srgan_jax.training import parallel, steps
 
-# plain gradient descent: Adam hides a gradient's scale; a seed with which rounding carries no activation over a kink; a
-# loss that has means of its own over all devices
+# plain gradient descent, for Adam hides a gradient's scale; by the seed rounding takes no activation over a kink
 SGD = (
     *("steps=5", "checkpoint.every=5", "validation.every=0", "log.every=1", "log.tensorboard=False", "batch_size=8"),
     *("optimizer.name=sgd", "optimizer.learning_rate=0.02", "seed=2", "ema=0.9", "loss.adversarial.kind=relativistic"),
