@@ -42,4 +42,7 @@ def alone(lock: Path, does: str) -> Iterator[None]:
         except BlockingIOError:
             log.info("another process %s: waiting for it", does)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            error.filename = str(lock)
+            raise
         yield

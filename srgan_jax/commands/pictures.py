@@ -160,8 +160,8 @@ def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, pr
 
 
 def fault(error: OSError, target: Path) -> str:
-    """In words, with the path that failed, where the system names one; of a full disk `target`."""
-    path = target if error.errno in FULL else error.filename
+    """In words, with the path that failed, where one is named; of a full disk else `target`."""
+    path = error.filename or (target if error.errno in FULL else None)
     words = error.strerror or str(error)
     return words if path is None else f"{path}: {words}"
 

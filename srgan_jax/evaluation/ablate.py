@@ -4,7 +4,6 @@ import signal
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from srgan_jax import config as configs
@@ -14,7 +13,7 @@ from srgan_jax.evaluation.measure import FIGURES, measured
 from srgan_jax.evaluation.processes import Child, children
 from srgan_jax.evaluation.results import RESULTS, Line, read_results, run_folder, seconds_trained, write_results
 from srgan_jax.fields import flatten
-from srgan_jax.training.checkpoint import has_checkpoint
+from srgan_jax.training.saved_step import saved_steps
 from srgan_jax.training.start import lock, refuse_workdir
 from srgan_jax.training.trained import load_config
 
@@ -79,7 +78,7 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
 
 def newest_step(run: Path) -> int:
     """0 for a run without a checkpoint."""
-    return max(ocp.utils.checkpoint_steps(run / "checkpoints")) if has_checkpoint(run) else 0
+    return next(iter(saved_steps(run / "checkpoints")), 0)  # by names alone: devices are the children's
 
 
 def differences(base: ConfigDict, other: ConfigDict) -> list[str]:
@@ -97,7 +96,7 @@ def _place(grid: Grid, row: str, seed: int) -> tuple[int, int]:
 def _run(grid: Grid, row: Row, seed: int, workdir: Path, child: Child, say: Say) -> Line:
     """Trains and measures, unless that is done: {"step", "seconds", "figures"}. Raises Failed or Stopped."""
     run, steps, name = run_folder(workdir, row.name, seed), row.config.steps, f"{row.name} seed {seed}"
-    if row.init_from and not has_checkpoint(run):  # one that has begun does not look back
+    if row.init_from and not saved_steps(run / "checkpoints"):  # one that has begun does not look back
         start = run_folder(workdir, row.init_from, seed)
         if newest_step(start) < grid.rows[row.init_from].config.steps:
             raise Failed(f"starts from {row.init_from}, which failed or is not trained")

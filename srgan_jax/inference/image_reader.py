@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import stat
+import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -90,6 +91,8 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
         pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
         if (pages > 1 or animated(head)) and not first_frame:
             raise BrokenImage(SEVERAL)
+        if high_range(head):
+            raise BrokenImage("HDR (PQ or HLG); save it as a picture of standard range")
         check_size(image.width, image.height, max_pixels)
         if preview(image, path, head):
             raise BrokenImage("a camera's raw file, of which a preview alone would be read; develop it first")
@@ -124,7 +127,10 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
         try:
             pixels = region.fetch(0, top, image.width, bottom - top)
         except pyvips.Error as error:
-            raise fault(error) from error
+            found = fault(error)
+            if isinstance(found, OSError) and found.errno in FULL:  # a turned picture is kept there
+                found.filename = tempfile.gettempdir()
+            raise found from error
         return np.frombuffer(pixels, dtype).reshape(bottom - top, image.width, image.bands)
 
     resolution = (image.xres, image.yres)
@@ -171,6 +177,8 @@ def load(path: Path, head: bytes, access: str, max_pixels: int, **options: int) 
         source = pyvips.Source.new_from_descriptor(descriptor)
     finally:
         os.close(descriptor)  # libvips has its own copy
+    if kind == "tiff":  # whose one strip, or Photoshop's layers beside it, may be more than libtiff's 50 MB
+        options["unlimited"] = True
     return pyvips.Operation.call(f"{kind}load_source", source, access=access, fail_on="error", **options)
 
 
@@ -220,6 +228,15 @@ def animated(head: bytes) -> bool:
     return b"acTL" in head.partition(b"IDAT")[0] if head.startswith(b"\x89PNG") else head[4:12] == b"ftypavis"
 
 
+def high_range(head: bytes) -> bool:
+    """Whether levels of a PNG or AVIF are PQ's or HLG's, by ITU-T H.273's numbers, which libvips does not hand on."""
+    if head.startswith(b"\x89PNG"):
+        code = head.partition(b"IDAT")[0].partition(b"cICP")[2][1:2]
+    else:
+        code = head.partition(b"colrnclx")[2][3:4] if head[4:8] == b"ftyp" else b""
+    return code in (b"\x10", b"\x12")
+
+
 def fault(error: pyvips.Error, kind: type[Exception] = BrokenImage, what: str = "cannot be decoded") -> Exception:
     """The machine's where libvips' words say so, for it has no numbers (compare data.images.broken); else `kind`."""
     words = " ".join(error.detail.split())
@@ -228,4 +245,4 @@ def fault(error: pyvips.Error, kind: type[Exception] = BrokenImage, what: str = 
             return OSError(number, os.strerror(number))
     if "out of memory" in words:
         return MemoryError(words)
-    return kind(f"{what} ({words[:90]})")
+    return kind(f"{what} ({words[:90] or 'its header is damaged'})")

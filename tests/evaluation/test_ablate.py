@@ -83,6 +83,12 @@ def test_what_is_done_starts_no_process(done, grid, capsys):
     before = stamps()
     assert main(["ablate", f"--grid={grid}", f"--workdir={done}", "--rows", "good"]) == 0
     assert stamps() == before and "training" not in capsys.readouterr().out.replace("s of training", "")
+    code = (
+        "import sys; from jax._src import xla_bridge; from srgan_jax.__main__ import main\n"
+        "assert main(sys.argv[1:]) == 0 and not xla_bridge.backends_are_initialized()"  # devices are the children's
+    )
+    argv = ["ablate", f"--grid={grid}", f"--workdir={done}", "--rows", "good"]
+    subprocess.run([sys.executable, "-c", code, *argv], cwd=ROOT, check=True)
     assert len(lines(done)) == 6
 
 

@@ -1,11 +1,13 @@
 """What a picture says beside its pixels, from writers other than ours, and TIFF of either kind and order of bytes."""
 
 import struct
+import tempfile
+import zlib
 
 import numpy as np
 import pytest
 import pyvips
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from test_image_writer import SMOOTH, copy
 
 from srgan_jax.data.images import BrokenImage
@@ -66,3 +68,43 @@ def test_tiff_of_either_order_and_size(tmp_path, order, big):
     (tmp_path / "a.tif").write_bytes(grey_tiff(SMOOTH[..., 0], order, big))
     found = open_picture(tmp_path / "a.tif").rows(0, len(SMOOTH))
     np.testing.assert_array_equal(found[..., 0], SMOOTH[..., 0])
+
+
+@pytest.mark.parametrize(("transfer", "refused"), [(13, False), (16, True), (18, True)], ids=["sRGB", "PQ", "HLG"])
+@pytest.mark.parametrize("ending", ["png", "avif"])
+def test_levels_of_high_dynamic_range_are_refused(tmp_path, ending, transfer, refused):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(SMOOTH).save(path)
+    content = bytearray(path.read_bytes())
+    if ending == "png":
+        chunk = b"cICP" + bytes([9, transfer, 0, 1])
+        content[33:33] = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))  # after IHDR
+    else:
+        content[content.index(b"colrnclx") + 11] = transfer
+    path.write_bytes(content)
+    if refused:
+        with pytest.raises(BrokenImage, match="HDR"):
+            open_picture(path)
+    else:
+        assert open_picture(path).channels == 3
+
+
+def test_a_tiff_may_have_photoshops_layers_beside_the_picture(tmp_path):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[37724], tags.tagtype[37724] = bytes(30_000_000), 7
+    Image.fromarray(SMOOTH).save(tmp_path / "a.tif", tiffinfo=tags)
+    np.testing.assert_array_equal(open_picture(tmp_path / "a.tif").rows(0, len(SMOOTH)), SMOOTH)
+
+
+def test_a_full_temporary_folder_is_named(tmp_path, monkeypatch):
+    """Where a turned picture is kept while it is read."""
+
+    class Full:
+        def fetch(self, *_):
+            raise pyvips.Error("x", "write error: No space left on device")
+
+    Image.fromarray(SMOOTH).save(tmp_path / "a.png")
+    monkeypatch.setattr(pyvips.Region, "new", lambda image: Full())
+    with pytest.raises(OSError, match="No space left") as caught:
+        open_picture(tmp_path / "a.png").rows(0, 1)
+    assert caught.value.filename == tempfile.gettempdir()

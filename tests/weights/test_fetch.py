@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from weights_cache import package_or_skip
 
+from srgan_jax import files
 from srgan_jax.__main__ import main
 from srgan_jax.errors import UserError
 from srgan_jax.weights import fetch
@@ -193,6 +195,13 @@ def test_the_size_is_told(server, caplog):
 
 
 # Packages
+
+
+def test_a_cache_without_locks_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.fcntl, "flock", mock.Mock(side_effect=OSError(errno.ENOSYS, "Function not implemented")))
+    with pytest.raises(OSError, match="not implemented") as caught, files.alone(tmp_path / "lock", "fetches"):
+        pass
+    assert caught.value.filename == str(tmp_path / "lock")
 
 
 @pytest.fixture(scope="module")
