@@ -199,9 +199,8 @@ def test_the_size_is_told(server, caplog):
 
 def test_a_cache_without_locks_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", mock.Mock(side_effect=OSError(errno.ENOSYS, "Function not implemented")))
-    with pytest.raises(OSError, match="not implemented") as caught, files.alone(tmp_path / "lock", "fetches"):
+    with pytest.raises(OSError, match="not implemented: '.*/lock'"), files.alone(tmp_path / "lock", "fetches"):
         pass
-    assert caught.value.filename == str(tmp_path / "lock")
 
 
 @pytest.fixture(scope="module")
