@@ -6,7 +6,7 @@ runs on the bundled photographs. Pictures A|B, as the published data sets have t
 
     python -m srgan_jax train --config=configs/pix2pix.py --workdir=runs/facades --config.data.source=folder \
         --config.data.path=facades/train --config.data.input=pair --config.data.direction=BtoA \
-        --config.data.resize=256 --config.validation.every=0
+        --config.data.resize=256 --config.data.tile=256 --config.validation.every=0
 
 200 epochs at batch 1: 80,000 updates on the 400 pictures of facades. The rate falls to 0 over the second half, as in
 pytorch-CycleGAN-and-pix2pix; the paper's own code keeps it constant. For another number of steps set both:

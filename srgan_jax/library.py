@@ -31,8 +31,8 @@ class Model(NamedTuple):
     """A trained generator.
 
     apply(variables, lr[b, h, w, 3] in [0, 1]) -> sr[b, scale * h, scale * w, 3] in [0, 1], float32 and clipped. It is
-    pure. BatchNorm is folded into the variables. At scale 1, image to image, h and w must be multiples of
-    network.multiple, and upscale does not take it.
+    pure. An SRResNet's BatchNorm is folded into the variables. At scale 1, image to image, h and w must be multiples of
+    network.multiple, inference_norm "batch" takes statistics of all b, and upscale does not take it.
     """
 
     apply: Callable[[Any, Float[Array, "b h w 3"]], Float[Array, "b H W 3"]]

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation.ablate import ablate
 from srgan_jax.evaluation.grid import find_sets, load_grid
@@ -30,6 +31,8 @@ def main(argv: list[str]) -> int:
         grid = grid._replace(seeds=list(dict.fromkeys(args.seeds)))
     if args.set:
         grid = grid._replace(sets=find_sets(args.set))
+    if SAMPLES / "validation" in grid.sets and any(row.config.data.input == "pair" for row in grid.rows.values()):
+        raise UserError("--set: a network of pairs is measured on pairs, which the bundled photographs are not")
 
     path = args.workdir / RESULTS
     try:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import write_png
+from srgan_jax.data.pairs import DIRECTIONS
 from srgan_jax.data.prepare import INPUTS
 from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError, printable
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> int:
         choices=[name for name in INPUTS if name != "lr"],
         help="image to image: what is made of each picture for a network (default: as it was trained; files: pair)",
     )
+    parser.add_argument("--direction", choices=DIRECTIONS, help="of pairs (default: as trained; files: AtoB)")
     add_which(parser, "each run")
     parser.add_argument(
         "--lpips",
@@ -86,8 +88,9 @@ def main(argv: list[str]) -> int:
     if len(scales) > 1:
         raise UserError(f"--checkpoint: the runs are of different scales {sorted(scales)}; evaluate them one by one")
     (scale,) = scales
-    if args.input and scale > 1:
-        raise UserError(f"--input={args.input}: is for networks from image to image, not for x{scale}")
+    for field, value in (("--input", args.input), ("--direction", args.direction)):
+        if value and scale > 1:
+            raise UserError(f"{field}={value}: is for networks from image to image, not for x{scale}")
     if args.ensemble and (scale == 1 or not generators):
         what = "networks from image to image" if generators else "bicubic alone; give --checkpoint,"
         raise UserError(f"--ensemble: is for super-resolution, not for {what} or leave it out")
@@ -118,8 +121,9 @@ def main(argv: list[str]) -> int:
         print(printable(f"figures with provenance: {args.json}"))
     if args.picture:
         first = next(iter(sets))
-        write_png(args.picture, strip(sets[first], outputs[first]))
-        print(printable(f"LR | {' | '.join(names)} | HR: {args.picture}"))
+        rows, named = (outputs[first], ["LR", *names]) if scale > 1 else (outputs[first][1:], names)  # else twice
+        write_png(args.picture, strip(sets[first], rows))
+        print(printable(f"{' | '.join(named)} | HR: {args.picture}"))
     return 0
 
 
@@ -134,12 +138,13 @@ def _refuse_output(field: str, path: Path, ending: str) -> None:
 
 
 def _inputs(args: argparse.Namespace, configs: list[ConfigDict]) -> ConfigDict:
-    """What the networks, of scale 1, are given: as they were trained, or --input; files, which do not say, as runs."""
+    """What the networks, of scale 1, are given: as they were trained, or by options; files do not say."""
     default = {"input": "pair", "boundary": args.boundary, "shrink": 4, "direction": "AtoB"}
     stated = [config.data for config in configs if "data" in config] or [default]
     inputs = [ConfigDict({field: each[field] for field in SEEN}) for each in stated]
     for each in inputs:
         each.input = args.input or each.input
+        each.direction = args.direction or each.direction
     if any(each != inputs[0] for each in inputs):
         raise UserError("--checkpoint: the networks were trained on different inputs; evaluate them one by one")
     return inputs[0]

@@ -47,15 +47,17 @@ def folder_of_pairs(
     field_name: str,
     target_field: str,
     resize: int = 0,
+    crop_field: str = "config.data.crop",
 ) -> Source:
     """Pictures A|B, or with `target` those of two folders, which differ in size if they are to be resized.
 
     Fields are named in messages; errors as folder_source's.
     """
-    inputs = folder_source(folder, min_side, field_name, data.cache_mb)
+    inputs = folder_source(folder, min_side, field_name, data.cache_mb, crop_field)
     if not target:
         return beside(inputs, data.direction)
-    return joined(inputs, folder_source(target, min_side, target_field), target_field, resize)
+    targets = folder_source(target, min_side, target_field, crop_field=crop_field)
+    return joined(inputs, targets, target_field, resize)
 
 
 def folder_source(

@@ -50,7 +50,9 @@ def find_set(folder: Path, *, scale: int, boundary: str, data: ConfigDict | None
         for name in (path.name for path in folder.iterdir() if path.is_dir()):
             lone = not hr.is_dir() and (name.lower() == "hr" or name.lower().startswith("lrx"))
             if lone or (name != lr.name and name.lower() == lr.name.lower()):
-                raise UserError(f"--set={folder}: {name}: name the folders HR and LRx{scale}, or give --hr and --lr")
+                raise UserError(
+                    f"--set={folder}: {name}: name the folders {hr.name} and {lr.name}, or give --hr and --lr"
+                )
     found = hr if hr.is_dir() else folder, lr if lr.is_dir() else None
     return set_name(folder), load_pairs(*found, scale=scale, boundary=boundary, field="--set", data=data)
 

@@ -31,8 +31,8 @@ class Translator(nn.Module):
 
     norm: "batch", "instance" or "none". dropout: share of features dropped where `noise` is given, one seed for each
     image; without it nothing is. inference_norm: of norm "batch" with train=False: "running" statistics, or "batch",
-    the picture's own, as in the paper. dtype, axis_name: as in SRResNet. Sides must be multiples of `multiple`.
-    Raises ValueError for other values.
+    those of the pictures given at once: with one at a time its own, as in the paper. dtype, axis_name: as in
+    SRResNet. Sides must be multiples of `multiple`. Raises ValueError for other values.
     """
 
     features: int = 64

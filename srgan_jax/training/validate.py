@@ -35,12 +35,13 @@ class Validation:
         v = config.validation
         shrink = config.data.shrink if config.data.input == "upscaled" else 1
         folder, side = v.path or SAMPLES / "validation", max(v.crop, MIN_SIDE, shrink)
+        crop_field = "config.validation.crop" if side == v.crop else ""
         if config.data.input == "pair":
             if not v.path:
                 raise UserError(f"{field}='': validation needs pairs too; name a folder, or set validation.every=0")
-            source = folder_of_pairs(folder, v.target, side, config.data, field, "config.validation.target")
+            named = field, "config.validation.target"
+            source = folder_of_pairs(folder, v.target, side, config.data, *named, crop_field=crop_field)
         else:
-            crop_field = "config.validation.crop" if side == v.crop else ""
             source = folder_source(folder, side, field, crop_field=crop_field)
         self.scale = config.scale
         photographs = list(islice(source.usable(), v.images))

@@ -153,4 +153,4 @@ def test_the_grid_of_its_losses_runs_at_tiny_size(tmp_path, monkeypatch):
         f'scope="{of}">{name}</th>' in page for of, name in (("col", "L1"), ("row", "input"), ("row", "L1+cGAN"))
     )
     assert 'data-left="0"' in page and 'data-label="input"' in page and 'data-label="LR"' not in page
-    assert newest_step(tmp_path / "cGAN" / "seed0") == 2
+    assert newest_step(runs / "cGAN" / "seed0") == 2

@@ -221,7 +221,7 @@ def test_the_update_turns_where_the_config_says_so(monkeypatch):
 
 @pytest.mark.parametrize("pipeline", ["host", "device"])
 def test_training_and_measuring_on_pairs(beside, tmp_path, pipeline, capsys):
-    """On pairs of which one half is the other's negative, in few steps: the loss falls, whichever pipeline."""
+    """Both take them, by either pipeline; one half is the other's negative."""
     from srgan_jax.__main__ import main
 
     for i in range(3):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
-from running import refusal, train
+from running import command, refusal, train
 
 from configs import tiny_pix2pix
 from srgan_jax.__main__ import main
@@ -46,6 +46,25 @@ def test_a_set_of_pairs_is_folders_a_and_b(trained, tmp_path):
     assert {name: figures["l1"] for name, figures in images.items()} == pytest.approx(
         dict(zip(("x/0.png", "x/1.png", "y/0.png", "y/1.png"), apart, strict=True))
     )
+
+
+def test_the_direction_may_be_given_and_a_row_has_the_input_once(trained, tmp_path, capsys):
+    arguments = ["evaluate", "--checkpoint", f"{trained}/run", "--set", str(trained), "--direction", "BtoA"]
+    assert main([*arguments, "--json", f"{tmp_path}/f", "--picture", f"{tmp_path}/p.png"]) == 0
+    assert json.loads((tmp_path / "f").read_text())["data"][trained.name]["hr"] == f"{trained}/A"
+    assert f"\ninput | run | HR: {tmp_path}/p.png" in capsys.readouterr().out
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width == 3 * 192
+        np.testing.assert_array_equal(np.asarray(picture)[:20, :24], pixels(10))  # of B
+        np.testing.assert_array_equal(np.asarray(picture)[:20, 384:408], pixels(0))
+    assert "--direction=AtoB: is for networks from image" in refusal(capsys, ["evaluate", "--direction", "AtoB"])
+
+
+def test_pairs_too_small_for_the_cut_name_its_field(trained, tmp_path, capsys):
+    fields = ["data.source=folder", f"data.path={trained}/A", f"data.target={trained}/B", "data.input=pair"]
+    fields += [f"validation.path={trained}/A", f"validation.target={trained}/B", "validation.crop=32"]
+    line = refusal(capsys, command("tiny_pix2pix", tmp_path / "run", *fields, "data.store=none"))
+    assert "config.validation.crop=32: larger than every image" in line
 
 
 def test_inputs_are_the_files_whatever_training_does_to_them(trained):

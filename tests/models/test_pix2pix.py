@@ -95,7 +95,7 @@ def test_dropout_depends_on_each_images_seed_alone(name):
     assert jnp.abs(plain - together).max() > 1e-3
 
 
-def test_inference_norm_batch_is_the_pictures_own_statistics():
+def test_inference_norm_batch_takes_statistics_of_what_is_given_at_once():
     own, running = (small("unet", inference_norm=norm) for norm in ("batch", "running"))
     x = picture(32)
     variables = initialised(own, x)
