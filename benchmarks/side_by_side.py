@@ -179,7 +179,7 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     accelerators = sorted({d.device_kind for d in jax.devices() if d.platform != "cpu"})
-    processor = f"{models[0] if models else platform.processor()}, {cores()} cores"
+    processor = f"{models[0] if models else platform.processor() or platform.machine()}, {cores()} cores"
     wanted = [name for name in ("jax", "jaxlib", "flax", "torch") if find_spec(name)]
     packages = [f"{name} {metadata.version(name)}" for name in wanted]
     settings = [f"{name}={os.environ[name]}" for name in ("OMP_WAIT_POLICY", "XLA_FLAGS") if os.environ.get(name)]

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import stat
 from collections.abc import Collection
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def image_size(path: Path) -> tuple[int, int]:
       BrokenImage: not a regular file, or not an image.
     """
     try:
-        if not path.is_file():
+        if not _regular(path):
             raise BrokenImage("not a regular file")
         with path.open("rb") as file, Image.open(file) as image:
             # PNG's own getexif decodes the whole of one without EXIF in the header, to look behind it
@@ -88,6 +89,16 @@ def image_size(path: Path) -> tuple[int, int]:
     except Exception as error:  # Pillow raises many kinds on damaged headers
         raise broken(error, path) from error
     return (width, height) if turned else (height, width)
+
+
+def _regular(path: Path) -> bool:
+    """Path.is_file, which from Python 3.14 on takes a disk's passing fault for an answer."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
 
 
 def is_grey(path: Path) -> bool:
@@ -105,7 +116,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
       BrokenImage: not a regular file, not an image, truncated or damaged, or its levels are float or of 32 bits.
     """
     try:
-        if not path.is_file():
+        if not _regular(path):
             raise BrokenImage("not a regular file")
         # Given the name, Pillow maps some TIFFs into memory, and those that lie on their side it scrambles (12.3)
         with path.open("rb") as file:

@@ -76,8 +76,8 @@ def with_store(source: Source, data: ConfigDict) -> Source:
     if data.source == "bundled" or data.store == "none" or not source.marks:
         return source
     origin = data.name if data.source == "tfds" else str(Path(data.path).resolve())
-    folder = Path(data.store or default_folder(origin))
     try:
+        folder = Path(data.store or default_folder(origin))
         return mapped(source, folder, prepare(source, folder, "config.data.store"))
     except NoStore as error:
         if data.store:
@@ -87,8 +87,12 @@ def with_store(source: Source, data: ConfigDict) -> Source:
 
 
 def default_folder(origin: str) -> Path:
-    """Below the cache; `origin` is a folder's real path, or the name of a data set."""
-    return cache_dir() / "photographs" / f"{Path(origin).name}-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:16]}"
+    """Below the cache; `origin` is a folder's real path, or the name of a data set. NoStore where there is no cache."""
+    try:
+        cache = cache_dir()
+    except UserError as error:
+        raise NoStore(str(error)) from error
+    return cache / "photographs" / f"{Path(origin).name}-{hashlib.sha256(os.fsencode(origin)).hexdigest()[:16]}"
 
 
 def mapped(source: Source, folder: Path, entries: Entries) -> Source:
@@ -154,10 +158,10 @@ def load(folder: Path, field: str) -> Entries:
     """
     path = folder / "index.jsonl"
     try:
-        if not path.exists():
-            return {}
         lines = path.read_text(errors="replace").splitlines()
         sizes = {int(shard.stem): shard.stat().st_size for shard in folder.glob("[0-9]*.raw")}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except (OSError, ValueError) as error:
         raise NoStore(f"{field}={folder}: cannot be read ({error}); choose another folder") from error
     if lines[:1] != [HEAD]:

@@ -17,8 +17,11 @@ import pyvips
 from PIL import Image, UnidentifiedImageError
 
 from srgan_jax.data.images import PASSING, BrokenImage, broken
-from srgan_jax.errors import FULL
+from srgan_jax.errors import FULL, UserError
 
+if (pyvips.version(0), pyvips.version(1)) < (8, 17):  # a system's, which pyvips was built with in place of ours
+    remedy = "pip install --force-reinstall --no-deps pyvips-binary"
+    raise UserError(f"libvips {pyvips.version(0)}.{pyvips.version(1)} is too old, 8.17 or newer is needed: {remedy}")
 pyvips.cache_set_max(0)  # each picture is read once
 # Its buffers grow with its threads: to read 80,000 columns takes 0.8 GB with 1 to 4, and 2.4 GB with 64
 pyvips.concurrency_set(min(4, pyvips.concurrency_get()))

@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,17 +143,20 @@ def auto_tile(
     return max(min(most, held // STEP * STEP), 2 * halo + 32, SMALL)
 
 
-def host_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that can be had on this machine, or in the container it is, whose limit stands in `group`."""
+def host_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that can be had on this machine, or in the container or job that this is, by its cgroups (v2)."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):  # not Linux
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    try:
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used -= int(counts["inactive_file"])  # read from files, and dropped when memory is asked for
-    except (OSError, ValueError, KeyError):  # no limit
-        return free
-    return max(min(free, limit - used), 0)
+    group = root
+    with suppress(OSError, StopIteration):  # a job of SLURM's, say, has its limit below the root
+        group /= next(line[4:] for line in own.read_text().splitlines() if line.startswith("0::/"))
+    for folder in (group, *group.parents[: len(group.parts) - len(root.parts)]):
+        with suppress(OSError, ValueError, KeyError):  # no limit
+            limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+            counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            used -= int(counts["inactive_file"])  # read from files, and dropped when memory is asked for
+            free = min(free, limit - used)
+    return max(free, 0)

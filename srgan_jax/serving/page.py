@@ -38,6 +38,10 @@ def serve(models: Mapping[str, Model], limits: Limits, *, host: str, port: int) 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn shuts down, and gives the signal on
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that goes; not under nohup
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise UserError("TMPDIR: no folder for temporary files; set it to one that can be written to") from error
     with listening, tempfile.TemporaryDirectory(prefix="srgan_serve_", ignore_cleanup_errors=True) as name:
         folder, working = Path(name).resolve(), threading.Lock()
 

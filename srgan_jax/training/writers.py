@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
@@ -41,8 +41,10 @@ class Writer:
         if not is_lead():
             return
         path = workdir / "metrics.jsonl"
-        kept = []
-        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        kept, there = [], ""
+        with suppress(FileNotFoundError):
+            there = path.read_text(errors="replace")
+        for line in there.splitlines():
             try:
                 kept += [line] if json.loads(line)["step"] <= step else []
             except (ValueError, LookupError, TypeError):  # half a line, cut off by a kill, or what a crash left

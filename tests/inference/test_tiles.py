@@ -292,3 +292,9 @@ def test_memory_of_a_container_counts_what_is_read_from_files_as_free(tmp_path, 
     assert tiles.host_memory(tmp_path) == free
     (tmp_path / "memory.max").write_text("max\n")
     assert tiles.host_memory(tmp_path) > 10**8
+    job = tmp_path / "slurm" / "job"
+    job.mkdir(parents=True)
+    [(tmp_path / f"memory.{name}").rename(job / f"memory.{name}") for name in ("current", "stat")]
+    (job / "memory.max").write_text("1000\n")
+    (tmp_path / "own").write_text("1:cpu:/\n0::/slurm/job/step\n")
+    assert tiles.host_memory(tmp_path, tmp_path / "own") == free
