@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     accelerator = jax.default_backend() != "cpu"
     dtype = args.dtype or ("bfloat16" if accelerator else "float32")
     updates = args.updates or (20 if accelerator else 1)
-    peak = peak_flops() if accelerator else None
+    peak = peak_flops() * jax.device_count() if accelerator else None
     rows: list[list[str]] = []
     for kind in args.kind:
         if not args.only:

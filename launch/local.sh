@@ -10,17 +10,13 @@
 # end; a second one stops them at once. On a machine with GPUs set DEVICES_EACH=K: process I then has K of them, from
 # K*I on; otherwise each would take all. Needs bash 4.4 or newer; macOS brings 3.2.
 
-count=${1:-}
+count=${2+$1} # none without a command
 grace=${GRACE:-30}
 each=${DEVICES_EACH:-}
 case $count in '' | 0* | *[!0-9]*) echo "usage: launch/local.sh N COMMAND [ARGUMENT ...]" >&2 && exit 2 ;; esac
 case $grace in '' | *[!0-9]*) echo "local: GRACE=$grace: must be whole seconds" >&2 && exit 2 ;; esac
 case $each in 0* | *[!0-9]*) echo "local: DEVICES_EACH=$each: must be a whole number" >&2 && exit 2 ;; esac
 shift
-if [ $# -eq 0 ]; then
-  echo "usage: launch/local.sh N COMMAND [ARGUMENT ...]" >&2
-  exit 2
-fi
 
 # Below the ports that connections going out are given; one that answers is taken.
 port=$((20000 + (RANDOM + $$) % 10000))

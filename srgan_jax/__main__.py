@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except (UserError, OSError, MemoryError, RuntimeError) as error:
         line = said(error)
+        if line is None and name != "train" and "Unable to initialize backend" in str(error):  # train is started again
+            line = f"{str(error).splitlines()[0]}; is it in use? JAX_PLATFORMS=cpu does without"
         if line is None:
             raise
     print(f"srgan {name}: {printable(line)}", file=sys.stderr)

@@ -13,7 +13,7 @@ import pytest
 from test_launch_clusters import LAUNCH, PYTHON, TRAINING, calls, ended, stand_in, start, wait_for
 
 # srun has two tasks, WORKER 0 and 1, each in a folder of its own. When one fails it kills the other, as it does both at
-# SIGTERM, and ends with the highest code; scancel signals every process of the tasks
+# SIGTERM, and ends with the highest code; scancel signals the tasks, and where SIGNALS=children all that they started
 SLURM = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
@@ -42,7 +42,7 @@ if name == "srun":
 if name == "scancel":
     assert arguments == ["--signal=TERM", os.environ["SLURM_JOB_ID"]]
     for pid in Path("tasks").read_text().split():
-        os.killpg(int(pid), signal.SIGTERM)
+        (os.killpg if os.environ.get("SIGNALS") == "children" else os.kill)(int(pid), signal.SIGTERM)
 """
 
 
@@ -72,8 +72,12 @@ def test_slurm_starts_all_again_after_a_crash(tmp_path, job):
     assert {"--cpus-per-task=3", "--kill-on-bad-exit=1", "--wait=0", "--gpu-bind=none"} < set(first)
 
 
+@pytest.mark.parametrize("signals", ["task", "children"])
 @pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
-def test_slurm_saves_before_the_time_limit_and_queues_itself_again(tmp_path, job, number, requeued):
+def test_slurm_saves_before_the_time_limit_and_queues_itself_again(
+    tmp_path, job, number, requeued, signals, monkeypatch
+):
+    monkeypatch.setenv("SIGNALS", signals)
     process = job(*PYTHON, "wait")
     wait_for(tmp_path / "0" / "ready", tmp_path / "1" / "ready")
     process.send_signal(number)
@@ -82,12 +86,13 @@ def test_slurm_saves_before_the_time_limit_and_queues_itself_again(tmp_path, job
     assert (["scontrol", "requeue", "77"] in calls(tmp_path)) == requeued
 
 
-def test_slurm_queues_itself_again_when_the_tasks_alone_are_told(tmp_path, job):
+@pytest.mark.parametrize("tell", [os.kill, os.killpg])
+def test_slurm_queues_itself_again_when_the_tasks_alone_are_told(tmp_path, job, tell):
     """A job that is preempted with time to save: SLURM signals the steps, not the batch script."""
     process = job(*PYTHON, "wait")
     wait_for(tmp_path / "0" / "ready", tmp_path / "1" / "ready")
     for pid in (tmp_path / "tasks").read_text().split():
-        os.killpg(int(pid), signal.SIGTERM)
+        tell(int(pid), signal.SIGTERM)
     assert ended(process)[0] == 0
     assert {(tmp_path / worker / "notes").read_text() for worker in "01"} == {"start\nsignal 15\n"}
     assert calls(tmp_path)[1:] == [["scontrol", "requeue", "77"]]

@@ -12,6 +12,7 @@ from running import ROOT
 from srgan_jax import memory
 from srgan_jax.__main__ import main
 
+PICTURE = ROOT / "docs" / "comparison.png"
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 CODE = """
 import resource, sys
@@ -58,6 +59,15 @@ def test_where_there_may_be_an_accelerator_malloc_is_left_alone(monkeypatch, tmp
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     with pytest.raises(RuntimeError, match="it is asked"):
         memory.keep_memory()
+
+
+def test_a_device_that_is_in_use_is_one_line(tmp_path):
+    argv = [sys.executable, "-m", "srgan_jax", "upscale", "-i", "x.png", "-o", "y.png"]
+    env = os.environ | {"JAX_PLATFORMS": "tpu"}  # of which there is none
+    (tmp_path / "x.png").write_bytes(PICTURE.read_bytes())
+    done = subprocess.run(argv, cwd=tmp_path, env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "Unable to initialize backend 'tpu'" in done.stderr and "JAX_PLATFORMS=cpu" in done.stderr
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), RuntimeError("x")])

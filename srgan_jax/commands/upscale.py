@@ -48,7 +48,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help=f"pixels around a tile (default: all that the network sees, up to {FARTHEST}; fewer may show seams)",
     )
     add("--batch", type=positive, default=1, help="tiles at once on a device (default 1)")
-    add("--devices", type=natural, default=0, help="so many of the devices (default: all)")
+    add("--devices", type=natural, default=0, help="so many of the devices (default: all), for tiles side by side")
     add(
         "--ensemble",
         action="store_true",

@@ -20,6 +20,8 @@ from srgan_jax.training.state import GanState
 STALLED = 75  # the exit code: a temporary failure, another start may help
 PATIENT = 10  # how many times longer than a step one may take that compiles, saves or validates
 
+TWICE = 0.5
+
 log = logging.getLogger(__name__)
 
 
@@ -31,15 +33,21 @@ def stops() -> list[signal.Signals]:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that a signal puts its number into; a second signal ends the process at once."""
+    """A list that a signal puts its number into; a second one ends the process at once, but not within TWICE seconds.
+
+    A launcher may pass on what the whole group was told.
+    """
     received: list[int] = []
     numbers = stops()
 
     def handle(number: int, frame: Any) -> None:
         received.append(number)
+        for after in (signal.SIG_IGN, signal.SIG_DFL):
+            for each in numbers:
+                signal.signal(each, after)
+            if after == signal.SIG_IGN:
+                time.sleep(TWICE)
         log.warning("signal %d: saving after this step (again: stop at once)", number)
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
 
     before = {number: signal.signal(number, handle) for number in numbers}
     try:

@@ -58,7 +58,8 @@ def start_processes(spec: str) -> None:
                 raise UserError(f"--distributed={spec}: must be auto, off or HOST:PORT,N,I with I from 0 to N - 1")
             join(found[1], int(found[2]), int(found[3]), local_device_ids=_gpus_of_node())
     except (RuntimeError, ValueError) as error:
-        if "recognize coordinator" in str(error):  # its name is not known yet: a pod that waits for its machine
+        # its name is not known yet, or one comes late: pods that wait for machines, which another start may find
+        if "recognize coordinator" in str(error) or "DEADLINE_EXCEEDED" in str(error):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"--distributed={spec}: the processes did not find each other ({reason})") from error

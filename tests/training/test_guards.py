@@ -209,6 +209,17 @@ def test_the_watchdog_does_not_count_while_the_process_is_stopped():
     assert process.returncode == 0
 
 
+def test_two_signals_at_once_are_one():
+    code = (
+        "import os, subprocess, time; from srgan_jax.training import guards\n"
+        "with guards.stop_signals() as stop:\n"
+        "    subprocess.run(f'kill -TERM {os.getpid()}; kill -INT {os.getpid()}', shell=True)\n"
+        "    time.sleep(1); print(len(stop))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n" and "saving after this step" in done.stderr
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_of_either_kind_ends_at_once(second):
     code = (

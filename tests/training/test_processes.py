@@ -75,13 +75,20 @@ def test_pmap_has_the_devices_of_each_process_side_by_side(monkeypatch):
     assert [device.process_index for device in parallel.make_layout(config).mesh.devices] == [0, 0, 1, 1]
 
 
-def test_a_coordinator_whose_name_is_not_known_yet_is_waited_for_by_the_launcher(monkeypatch):
+@pytest.mark.parametrize(
+    "words",  # jax's, after 5 minutes
+    [
+        "Failed to recognize coordinator address worker-0:8476",
+        "DEADLINE_EXCEEDED: Barrier timed out. Id: worker-0:8476",
+    ],
+)
+def test_processes_that_come_late_are_waited_for_by_the_launcher(monkeypatch, words):
     """A pod that waits for its machine: what ends with 2 is not started again."""
 
-    def unknown(*processes, **options):
-        raise RuntimeError("Failed to recognize coordinator address worker-0:8476")  # jax's words, after 5 minutes
+    def late(*processes, **options):
+        raise RuntimeError(words)
 
-    monkeypatch.setattr(jax.distributed, "initialize", unknown)
+    monkeypatch.setattr(jax.distributed, "initialize", late)
     with pytest.raises(RuntimeError, match="worker-0:8476"):
         parallel.start_processes("auto")
 
