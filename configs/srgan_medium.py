@@ -5,8 +5,8 @@
         --config.data.path=PHOTOGRAPHS --config.validation.path=HELD_OUT_PHOTOGRAPHS \
         --config.init_from=first/generator.safetensors --config.validation.lpips=alex
 
-LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. What is shipped was trained on from
-there, three times; the commands, figures, time and the photographs are in docs/models/srgan_medium.md.
+LPIPS, by VGG16's features from all five blocks, is that of `srgan convert lpips`. What is shipped was trained further
+from there, four times; the commands, figures, time and the photographs are in docs/models/srgan_medium.md.
 """
 
 from ml_collections import ConfigDict
