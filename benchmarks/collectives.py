@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -85,7 +85,7 @@ def layers(state: GanState) -> dict[str, int]:
         for (*path, layer, name), leaf in found.items():
             before_norm = (*path, layer.replace("conv_", "norm_"), "scale") in found and layer.startswith("conv_")
             if not (before_norm and name == "bias"):
-                sizes[f"({network}))/{'/'.join((*path, layer))}/"] += _bytes(leaf)
+                sizes[f"({network}))/{'/'.join((*path, layer))}/"] += leaf.size * leaf.dtype.itemsize
     return dict(sizes)
 
 
@@ -138,7 +138,3 @@ def by_kind(collectives: Iterable[Collective]) -> dict[str, int]:
     for collective in collectives:
         total[collective.kind] += collective.size
     return dict(total)
-
-
-def _bytes(leaf: Any) -> int:
-    return leaf.size * np.dtype(leaf.dtype).itemsize

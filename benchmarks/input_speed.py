@@ -39,6 +39,7 @@ from srgan_jax.models.build import build_discriminator, build_generator
 from srgan_jax.training import parallel
 from srgan_jax.training.call import make_call
 from srgan_jax.training.loop import train
+from srgan_jax.training.start import with_fields
 from srgan_jax.training.state import create_state
 from srgan_jax.training.steps import make_update
 
@@ -164,13 +165,6 @@ def wait_rows(config: ConfigDict, workdir: Path) -> list[list[str]]:
     return rows
 
 
-def with_fields(config: ConfigDict, fields: dict) -> ConfigDict:
-    changed = config.copy_and_resolve_references()
-    changed.update_from_flattened_dict(fields)
-    check(changed)
-    return changed
-
-
 def copies(photographs: Path, folder: Path, count: int, crop: int) -> list[Path]:
     """The largest `count` photographs as PNG; broken ones, or narrower than a crop, are left out, as training does."""
     sizes: dict[Path, int] = {}
@@ -204,6 +198,7 @@ def measure(photographs: Path, overrides: list[str], *, rounds: int, quick: bool
         fields |= {"checkpoint.every": per_call * calls, "log.tensorboard": False}
         fields |= {} if on_cpu else {"dtype": "bfloat16"}
         config = with_fields(config, fields | (SMALL if quick else {}))
+        check(config)
 
         side = [f"{w}x{h}" for h, w in map(image_size, paths)]
         print(f"{machine()}\n{len(paths)} photographs, {side[-1]} to {side[0]}; batch {config.batch_size}, ", end="")

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import base
-from srgan_jax.inference.image_io import open_picture, write_picture
+from srgan_jax.inference.image_reader import open_picture
+from srgan_jax.inference.image_writer import write_picture
 from srgan_jax.models.build import build_generator
 from srgan_jax.weights.generator_file import write_generator
 from srgan_jax.weights.readers import flatten

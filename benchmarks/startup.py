@@ -58,16 +58,8 @@ def main(argv: list[str] | None = None) -> int:
             starts = range(2 if args.quick else 1 + args.runs)
             (cold, cold_compiling), *warm = (first_update(kind, fields, Path(cache)) for _ in starts)
         seconds, compiling = (statistics.median(values) for values in zip(*warm, strict=True))
-        rows.append(
-            [
-                kind,
-                f"{cold:.1f}",
-                f"{seconds:.1f}",
-                f"{seconds / cold:.2f}",
-                f"{cold_compiling:.1f}",
-                f"{compiling:.1f}",
-            ]
-        )
+        shown = [f"{value:.1f}" for value in (cold, seconds, cold_compiling, compiling)]
+        rows.append([kind, *shown[:2], f"{seconds / cold:.2f}", *shown[2:]])
         print(*rows[-1], sep="  ", flush=True)  # all there is if it ends early
     print(f"\n{table(HEAD, rows)}\n\n{machine()}")
     return 0

@@ -38,7 +38,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.flops import peak_flops, update_flops
 from benchmarks.side_by_side import table
-from benchmarks.trainings import CONFIGS
+from benchmarks.trainings import CONFIGS, TINY
 from srgan_jax import config as configs
 from srgan_jax.data.images import list_images
 from srgan_jax.errors import UserError
@@ -61,11 +61,7 @@ SHARED = [
     *("data.source=folder", "dtype=bfloat16", "steps_per_call=50", "ema=0.999", "validation.every=0"),
     *("optimizer.schedule=cosine", "optimizer.warmup=200", f"checkpoint.keep={POINTS}", "log.tensorboard=False"),
 ]
-QUICK = [
-    *("generator.blocks=1", "generator.features=8", "discriminator.features=8", "discriminator.dense=16"),
-    "discriminator.stages=1",
-    *("data.crop=32", "batch_size=4", "dtype=float32", "steps_per_call=1"),
-]
+QUICK = [*TINY, "batch_size=4", "dtype=float32", "steps_per_call=1"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,7 +118,9 @@ def both(args: argparse.Namespace) -> None:
     shared = [f"data.path={args.photographs}", *SHARED, *(QUICK if args.quick else [])]
     gan = [*shared, *([] if args.quick else [f"batch_size={args.gan_batch}"]), *more]
     load_features(load(name, gan))
-    mse = [*shared, *([] if args.quick else sizes(args.batch, args.crop)), "optimizer.learning_rate=4e-4"]
+    sizes = [f"batch_size={args.batch}", f"data.crop={args.crop}"]
+    sizes += [f"data.tile={max(256, 4 * args.crop)}"]  # leaves a crop of the stored photographs room to move
+    mse = [*shared, *([] if args.quick else sizes), "optimizer.learning_rate=4e-4"]
     run("srresnet_mse", first, asked, mse, sets)
     if args.gan_minutes:
         run(name, second, asked_gan, [*gan, f"init_from={weights_file(first)}"], sets)
@@ -138,11 +136,6 @@ def second_run(args: argparse.Namespace) -> tuple[str, list[str]]:
     fields += [f"loss.feature.weights={args.vgg}"] + [f"loss.feature.layer={args.layer}"] * bool(args.layer)
     stated = read_metadata(Path(args.vgg), "--vgg") if args.vgg.endswith(".safetensors") else {}
     return "srgan_vgg53" if stated.get("network") == "vgg16" else "srgan_vgg54", fields
-
-
-def sizes(batch: int, side: int) -> list[str]:
-    """Tiles of the stored photographs leave a crop room to move."""
-    return [f"batch_size={batch}", f"data.crop={side}", f"data.tile={max(256, 4 * side)}"]
 
 
 def run(name: str, workdir: Path, asked: dict[str, Any], fields: list[str], sets: dict[str, Pairs]) -> None:

@@ -132,15 +132,9 @@ def measure(size: str, config: ConfigDict, args: argparse.Namespace) -> list[lis
     flops = generator_flops(config, height * width)
     rows = []
     for name, value in seconds.items():
-        rows.append(
-            [
-                f"{size} to {4 * width}x{4 * height}",
-                name,
-                f"{1000 * value:.4g}",
-                f"{16e-6 * height * width / value:.3g}",
-            ]
-            + [ratio(seconds, name), f"{flops / value / 1e12:.3g}", megabytes(found[name].memory())]
-        )
+        row = [f"{size} to {4 * width}x{4 * height}", name, f"{1000 * value:.4g}"]
+        row += [f"{16e-6 * height * width / value:.3g}", ratio(seconds, name), f"{flops / value / 1e12:.3g}"]
+        rows.append([*row, megabytes(found[name].memory())])
         print(*rows[-1], sep="  ", flush=True)
     return rows
 

@@ -11,6 +11,8 @@ from jax.nn import softplus
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from srgan_jax.models.layers import check_choice
+
 PIXEL_KINDS = ("mse", "l1", "charbonnier")
 FEATURE_KINDS = ("mse", "l1")
 CHANNEL_KINDS = ("mean", "sum")
@@ -27,14 +29,13 @@ def pixel_loss(kind: str, sr: Images, hr: Images) -> Scalar:
 
     "charbonnier" is sqrt(d**2 + 1e-3**2), an L1 that is smooth at zero. ValueError for another kind.
     """
+    check_choice("pixel loss", kind, PIXEL_KINDS)
     difference = _float32(sr) - _float32(hr)
     if kind == "mse":
         return jnp.mean(difference**2)
     if kind == "l1":
         return jnp.mean(jnp.abs(difference))
-    if kind == "charbonnier":
-        return jnp.mean(jnp.sqrt(difference**2 + 1e-3**2))
-    raise _unknown("pixel loss", kind, PIXEL_KINDS)
+    return jnp.mean(jnp.sqrt(difference**2 + 1e-3**2))
 
 
 def feature_loss(
@@ -46,15 +47,11 @@ def feature_loss(
     0.006 = (1/12.75)**2, as reimplementations use it, belongs to channels="mean", and to weights of
     Caffe origin. ValueError for another value of `channels` or `kind`.
     """
-    if kind not in FEATURE_KINDS:
-        raise _unknown("feature loss", kind, FEATURE_KINDS)
+    check_choice("feature loss", kind, FEATURE_KINDS)
+    check_choice("feature.channels", channels, CHANNEL_KINDS)
     difference = scale * (_float32(phi_sr) - _float32(phi_hr))
     distance = difference**2 if kind == "mse" else jnp.abs(difference)
-    if channels == "mean":
-        return jnp.mean(distance)
-    if channels == "sum":
-        return jnp.mean(jnp.sum(distance, axis=-1))
-    raise _unknown("feature.channels", channels, CHANNEL_KINDS)
+    return jnp.mean(distance if channels == "mean" else jnp.sum(distance, axis=-1))
 
 
 def total_variation(sr: Images) -> Scalar:
@@ -105,6 +102,7 @@ def generator_adversarial(
     only one to need `real_logits`; axis_name as in discriminator_adversarial. Raises ValueError for another kind or
     missing `real_logits`.
     """
+    check_choice("adversarial loss", kind, ADVERSARIAL_KINDS)
     fake = _float32(fake_logits)
     if kind == "nonsaturating":
         return jnp.mean(softplus(-fake))
@@ -114,12 +112,10 @@ def generator_adversarial(
         return jnp.mean((fake - 1) ** 2) / 2
     if kind in ("hinge", "wgan-gp"):
         return -jnp.mean(fake)
-    if kind == "relativistic":
-        if real_logits is None:
-            raise ValueError("the relativistic loss needs real_logits")
-        # D's loss with real and fake exchanged.
-        return discriminator_adversarial(kind, fake, real_logits, axis_name)
-    raise _unknown("adversarial loss", kind, ADVERSARIAL_KINDS)
+    if real_logits is None:
+        raise ValueError("the relativistic loss needs real_logits")
+    # D's loss with real and fake exchanged.
+    return discriminator_adversarial(kind, fake, real_logits, axis_name)
 
 
 def discriminator_adversarial(
@@ -131,6 +127,7 @@ def discriminator_adversarial(
     10 * gradient_penalty. axis_name: under pmap or shard_map the axis that the batch is divided over, for the means
     inside the relativistic loss. Raises ValueError for another kind.
     """
+    check_choice("adversarial loss", kind, ADVERSARIAL_KINDS)
     real, fake = _float32(real_logits), _float32(fake_logits)
     if kind in ("nonsaturating", "minimax"):
         return jnp.mean(softplus(-real)) + jnp.mean(softplus(fake))
@@ -141,9 +138,7 @@ def discriminator_adversarial(
     if kind == "relativistic":
         real_excess, fake_excess = real - _mean(fake, axis_name), fake - _mean(real, axis_name)
         return jnp.mean(softplus(-real_excess)) + jnp.mean(softplus(fake_excess))
-    if kind == "wgan-gp":
-        return jnp.mean(fake) - jnp.mean(real)
-    raise _unknown("adversarial loss", kind, ADVERSARIAL_KINDS)
+    return jnp.mean(fake) - jnp.mean(real)
 
 
 def gradient_penalty(critic: Callable[[Images], Logits], real: Images, fake: Images, mix: Float[Array, " b"]) -> Scalar:
@@ -207,7 +202,3 @@ def _mean(x: Array, axis_name: str | None) -> Scalar:
 
 def _float32(x: Array) -> Array:
     return x.astype(jnp.float32)
-
-
-def _unknown(what: str, value: str, choices: tuple[str, ...]) -> ValueError:
-    return ValueError(f"{what} is {value!r}; choose one of {', '.join(map(repr, choices))}")

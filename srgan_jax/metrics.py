@@ -87,28 +87,6 @@ def ssim_daala(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> floa
     return float(np.sum(_ssim(a, b, lambda x: blur(x) / mass) * mass) / mass.sum())
 
 
-def compare(
-    sr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "h w 3"], *, border: int = 4, grey: bool = False
-) -> dict[str, float]:
-    """Every figure of CONVENTION after `border` pixels are cut from each side.
-
-    grey: HR is of one channel, whose levels are Y as they are, as in the field's MATLAB code.
-
-    Raises:
-      ValueError: shapes differ, or less than 11x11 pixels are left.
-    """
-    _same_shape(sr, hr)
-    inner = slice(border, -border or None)
-    sr, hr = sr[inner, inner], hr[inner, inner]
-    sr_y, hr_y = (rgb_to_y(x, studio=not grey) for x in (sr, hr))
-    return {
-        "psnr_y": psnr(sr_y, hr_y),
-        "psnr_rgb": psnr(sr, hr),
-        "ssim_wang": ssim_wang(sr_y, hr_y),
-        "ssim_daala": ssim_daala(sr_y, hr_y),
-    }
-
-
 def border(scale: int) -> int:
     """Pixels of each side that figures leave out: as many as the scale, none of a picture that was not enlarged."""
     return scale if scale > 1 else 0
@@ -119,10 +97,22 @@ def figures(
 ) -> dict[str, float]:
     """As the field compares: enlarged pictures without their border; translated ones whole, and by L1 too.
 
-    Raises ValueError as compare does.
+    grey: HR is of one channel, whose levels are Y as they are, as in the field's MATLAB code.
+
+    Raises:
+      ValueError: shapes differ, or less than 11x11 pixels are left.
     """
+    _same_shape(sr, hr)
     l1 = {} if scale > 1 else {"l1": float(np.mean(np.abs(sr.astype(np.float64) - hr)) / 255)}
-    return l1 | compare(sr, hr, border=border(scale), grey=grey)
+    inner = slice(border(scale), -border(scale) or None)
+    sr, hr = sr[inner, inner], hr[inner, inner]
+    sr_y, hr_y = (rgb_to_y(x, studio=not grey) for x in (sr, hr))
+    return l1 | {
+        "psnr_y": psnr(sr_y, hr_y),
+        "psnr_rgb": psnr(sr, hr),
+        "ssim_wang": ssim_wang(sr_y, hr_y),
+        "ssim_daala": ssim_daala(sr_y, hr_y),
+    }
 
 
 def _same_shape(a: np.ndarray, b: np.ndarray) -> None:

@@ -29,7 +29,7 @@ def enlarged(generators: Sequence[Generator], folder: Path) -> list[list[tuple[P
 
 
 def mean_psnr_y(pictures: Sequence[tuple[Picture, Picture, bool]]) -> float:
-    """metrics.compare's psnr_y of pictures of scale 4."""
+    """metrics.figures' psnr_y of pictures of scale 4."""
     inner = slice(4, -4)
     planes = ([rgb_to_y(image[inner, inner], studio=not grey) for image in pair] for *pair, grey in pictures)
     return float(np.mean([psnr(*both) for both in planes]))

@@ -8,7 +8,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from srgan_jax import metrics
-from srgan_jax.metrics import CONVENTION, compare, psnr, ssim_daala, ssim_wang
+from srgan_jax.metrics import CONVENTION, figures, psnr, ssim_daala, ssim_wang
 
 
 def planes(height, width, *, noise=20.0, seed=0):
@@ -106,43 +106,36 @@ def test_ssim_of_equal_planes_is_one_and_falls_with_noise(ssim):
     assert 1 > ssim(a, b) > ssim(a, planes(80, 60, noise=60)[1])
 
 
-def test_compare_names_every_figure():
+def test_every_figure_is_named():
     sr, hr = images(30, 40)
-    figures = compare(sr, hr)
-    assert set(figures) == {"psnr_y", "psnr_rgb", "ssim_wang", "ssim_daala"} <= set(CONVENTION)
-    assert all(type(value) is float for value in figures.values())
+    found = figures(sr, hr, scale=4)
+    assert set(found) == {"psnr_y", "psnr_rgb", "ssim_wang", "ssim_daala"} <= set(CONVENTION)
+    assert all(type(value) is float for value in found.values())
 
 
-@pytest.mark.parametrize("border", [0, 1, 4])
-def test_compare_ignores_the_border_and_nothing_else(border):
+@pytest.mark.parametrize(("scale", "border"), [(1, 0), (2, 2), (3, 3), (4, 4)])  # at 1 nothing was enlarged
+def test_the_border_is_as_wide_as_the_scale_and_nothing_else_is_ignored(scale, border):
+    assert metrics.border(scale) == border
     _, hr = images(24, 26)
     frame = hr.copy()
     if border:
         inside = (slice(border, -border),) * 2
         frame[...] = 255 - hr
         frame[inside] = hr[inside]
-    assert compare(frame, hr, border=border)["psnr_y"] == math.inf
+    assert figures(frame, hr, scale=scale)["psnr_y"] == math.inf
     frame[border, border] ^= 128
-    assert compare(frame, hr, border=border)["psnr_y"] < 60
+    assert figures(frame, hr, scale=scale)["psnr_y"] < 60
 
 
 def test_the_levels_of_a_grey_picture_are_its_y():
     sr, hr = (np.repeat(x[..., :1], 3, axis=-1) for x in images(30, 40))
-    grey, colour = compare(sr, hr, grey=True), compare(sr, hr)
+    grey, colour = figures(sr, hr, scale=4, grey=True), figures(sr, hr, scale=4)
     assert grey["psnr_y"] == pytest.approx(grey["psnr_rgb"], abs=1e-9)
     assert colour["psnr_y"] - grey["psnr_y"] == pytest.approx(20 * math.log10(255 / 219), abs=1e-9)
     inner = slice(4, -4)
     planes = [x[inner, inner, 0].astype(float) for x in (sr, hr)]
     assert grey["ssim_wang"] == pytest.approx(ssim_wang(*planes), abs=1e-9) != colour["ssim_wang"]
     assert grey["ssim_daala"] == pytest.approx(ssim_daala(*planes), abs=1e-9)
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_the_border_is_as_wide_as_the_scale(scale):
-    assert metrics.border(1) == 0  # nothing was enlarged
-    sr, hr = images(30, 40)
-    assert metrics.border(scale) == scale
-    assert metrics.figures(sr, hr, scale=scale) == compare(sr, hr, border=scale)
 
 
 # The shapes in the signatures are checked while testing, before the function is; unwrap calls the function itself.
@@ -152,12 +145,12 @@ def test_different_shapes_are_refused(figure):
         inspect.unwrap(figure)(np.zeros((20, 20)), np.zeros((20, 1)))
 
 
-def test_compare_refuses_different_shapes():
+def test_pictures_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="differ in shape"):
-        inspect.unwrap(compare)(images(20, 20)[0], images(20, 24)[0])
+        inspect.unwrap(figures)(images(20, 20)[0], images(20, 24)[0], scale=4)
 
 
 @pytest.mark.parametrize("side", [8, 18])
 def test_too_small_for_the_window_is_refused(side):
     with pytest.raises(ValueError, match="11x11|empty"):
-        compare(*images(side, 40))
+        figures(*images(side, 40), scale=4)

@@ -15,7 +15,7 @@ from srgan_jax.data.images import BrokenImage
 from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation.compare import Shown, enlarge, write_comparison
 from srgan_jax.inference.enlarge import NOTHING
-from srgan_jax.inference.image_io import open_picture
+from srgan_jax.inference.image_reader import open_picture
 from srgan_jax.library import load
 from srgan_jax.weights.builtin import BUILTIN
 from srgan_jax.weights.generator_file import is_generator_file

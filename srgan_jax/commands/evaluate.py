@@ -15,11 +15,11 @@ from srgan_jax.data.sources import SAMPLES
 from srgan_jax.errors import UserError, printable
 from srgan_jax.evaluation import paper
 from srgan_jax.evaluation.evaluate import evaluate, strip
-from srgan_jax.evaluation.fid import Fid, make_fid
+from srgan_jax.evaluation.fid import make_fid
 from srgan_jax.evaluation.pairs import SEEN, Pairs, as_jpeg, find_set, load_pairs, set_name
 from srgan_jax.evaluation.table import load_result, merge, table
 from srgan_jax.files import replacing
-from srgan_jax.inference.lpips import Lpips, make_lpips
+from srgan_jax.inference.lpips import make_lpips
 from srgan_jax.metrics import to_json
 from srgan_jax.ops.bicubic import PADDING
 from srgan_jax.training.trained import load_generator
@@ -100,8 +100,13 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--checkpoint: methods need different names, not {', '.join(names)}")
 
     sets = _sets(args, scale, _inputs(args, [generator.config for generator in generators]) if scale == 1 else None)
-    lpips = _lpips(args.lpips)
-    result, outputs = evaluate(generators, sets, lpips, _fid(args.fid, sets), args.ensemble)
+    networks = default_lpips() if args.lpips is None else dict.fromkeys(args.lpips)
+    lpips = [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in networks]
+    few = [name for name, pairs in sets.items() if len(pairs.hr) < 2]
+    if args.fid and few:
+        raise UserError(f"--fid={args.fid}: {few[0]} has one picture, FID takes two or more of a set; leave --fid out")
+    fid = make_fid(args.fid, "--fid") if args.fid else None
+    result, outputs = evaluate(generators, sets, lpips, fid, args.ensemble)
     result["command"] = ["srgan", "evaluate", *argv]
     if earlier:
         result = merge([("this measurement", result), *earlier])
@@ -160,17 +165,3 @@ def _sets(args: argparse.Namespace, scale: int, data: ConfigDict | None) -> dict
     if args.hr:
         sets[set_name(args.hr)] = load_pairs(args.hr, args.lr, scale=scale, boundary=args.boundary, data=data)
     return {name: as_jpeg(pairs, args.jpeg) for name, pairs in sets.items()} if args.jpeg else sets
-
-
-def _lpips(wanted: list[str] | None) -> list[Lpips]:
-    networks = default_lpips() if wanted is None else dict.fromkeys(wanted)
-    return [make_lpips(find_lpips(network, "--lpips"), "--lpips") for network in networks]
-
-
-def _fid(path: Path | None, sets: dict[str, Pairs]) -> Fid | None:
-    if path is None:
-        return None
-    for name, pairs in sets.items():
-        if len(pairs.hr) < 2:
-            raise UserError(f"--fid={path}: {name} has one picture, FID takes two or more of a set; leave --fid out")
-    return make_fid(path, "--fid")

@@ -20,16 +20,8 @@ from srgan_jax.commands.progress import Progress
 from srgan_jax.commands.which import add_which
 from srgan_jax.data.images import BrokenImage, list_images
 from srgan_jax.errors import FULL, UserError, of_memory
-from srgan_jax.inference.image_io import (
-    ENDINGS,
-    FORMATS,
-    MAX_PIXELS,
-    SEVERAL,
-    Picture,
-    check_output,
-    open_picture,
-    write_picture,
-)
+from srgan_jax.inference.image_reader import ENDINGS, MAX_PIXELS, SEVERAL, Picture, open_picture
+from srgan_jax.inference.image_writer import FORMATS, check_output, write_picture
 from srgan_jax.training.guards import stops
 
 

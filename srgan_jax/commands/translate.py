@@ -11,7 +11,7 @@ import numpy as np
 
 from srgan_jax.commands.pictures import Made, Make, arguments, natural, process
 from srgan_jax.errors import UserError
-from srgan_jax.inference.image_io import Picture
+from srgan_jax.inference.image_reader import Picture
 from srgan_jax.inference.upscale import make_upscale
 from srgan_jax.training.trained import load_generator
 

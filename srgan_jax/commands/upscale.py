@@ -8,7 +8,7 @@ import jax
 from srgan_jax.commands.pictures import Made, Make, arguments, natural, positive, process
 from srgan_jax.errors import UserError
 from srgan_jax.inference.enlarge import FARTHEST, LARGEST, NOTHING, make_enlarger, output_size
-from srgan_jax.inference.image_io import Picture
+from srgan_jax.inference.image_reader import Picture
 from srgan_jax.library import load
 from srgan_jax.weights.builtin import BUILTIN, DEFAULT
 

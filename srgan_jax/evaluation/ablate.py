@@ -39,6 +39,7 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
     base = next(iter(grid.rows.values()))
     rows = [row for name, row in grid.rows.items() if name in names]
     path = workdir / RESULTS
+    order = {name: place for place, name in enumerate(grid.rows)}  # what the grid no longer has comes last
     with lock(workdir, "runs a grid"), children(say) as child:
         lines = {
             (line["row"], line["seed"]): line
@@ -72,7 +73,7 @@ def ablate(grid: Grid, names: Collection[str], workdir: Path, say: Say) -> None:
                     line |= {"status": "failed", "reason": str(error)}
                     say(f"{name}: failed: {error}")
                 lines[row.name, seed] = line
-                lines = dict(sorted(lines.items(), key=lambda item: _place(grid, *item[0])))
+                lines = dict(sorted(lines.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0][1])))
                 write_results(path, lines.values())
 
 
@@ -85,12 +86,6 @@ def differences(base: ConfigDict, other: ConfigDict) -> list[str]:
     """`field: value there -> value here`, of every field; seed and init_from belong to a run and not to a row."""
     a, b = flatten(base), flatten(other)
     return [f"{name}: {a.get(name)!r} -> {b.get(name)!r}" for name in sorted(a | b) if a.get(name) != b.get(name)]
-
-
-def _place(grid: Grid, row: str, seed: int) -> tuple[int, int]:
-    """Among the results; what the grid no longer has comes last."""
-    names = list(grid.rows)
-    return names.index(row) if row in names else len(names), seed
 
 
 def _run(grid: Grid, row: Row, seed: int, workdir: Path, child: Child, say: Say) -> Line:

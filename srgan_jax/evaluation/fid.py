@@ -29,14 +29,10 @@ Features = Float[np.ndarray, "n d"]
 
 @dataclass(frozen=True)
 class Fid:
-    """features: of pictures of any size, one row for each. digest: of the weights (provenance.digest_tree)."""
+    """features: of pictures of any size, one row for each. convention: of each figure, with the weights' digest."""
 
-    digest: str
+    convention: dict[str, str]
     features: Callable[[Sequence[Picture]], Features]
-
-    @property
-    def convention(self) -> dict[str, str]:
-        return {"fid": f"{FID_CONVENTION}; weights {self.digest}", "fid_pictures": "number in each of the two sets"}
 
     def __call__(self, outputs: Sequence[Sequence[Picture]], hr: Sequence[Picture]) -> list[dict[str, float]]:
         """The figures of each of `outputs` against `hr`. Raises ValueError for fewer than two pictures."""
@@ -62,7 +58,8 @@ def make_fid(path: Path, field: str) -> Fid:
     def features(pictures: Sequence[Picture]) -> Features:
         return np.stack([apply(params, network_input(picture)) for picture in pictures])
 
-    return Fid(digest_tree(loaded), features)
+    weights = f"{FID_CONVENTION}; weights {digest_tree(loaded)}"
+    return Fid({"fid": weights, "fid_pictures": "number in each of the two sets"}, features)
 
 
 def frechet(a: Features, b: Features) -> float:

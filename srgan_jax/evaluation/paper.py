@@ -1,5 +1,7 @@
 """The figures of Ledig et al. 2017, x4: tables 1 and 2. PSNR on Y in dB, SSIM as daala's dump_ssim gives it."""
 
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 TABLE: dict[str, dict[str, tuple[float, float]]] = {
@@ -77,6 +79,17 @@ def row(method: dict[str, Any]) -> str | None:
 def figures(set_name: str, method: dict[str, Any], scale: int) -> tuple[float, float] | None:
     """(PSNR-Y, SSIM-daala) that the paper gives for this method on this set, None if it gives none."""
     return TABLE.get(set_name.lower(), {}).get(row(method) or "") if scale == SCALE else None
+
+
+def against(theirs: tuple[float, float] | None, ours: Sequence[dict[str, float]]) -> list[str]:
+    """The paper's PSNR-Y, the mean of ours less it, the paper's SSIM-daala, ours less it; "" for what there is not."""
+    if theirs is None:
+        return [""] * 4
+    cells = []
+    for value, name, digits in zip(theirs, ("psnr_y", "ssim_daala"), (2, 4), strict=True):
+        mean = statistics.fmean(each[name] for each in ours) if ours else None
+        cells += [f"{value:.{digits}f}", "" if mean is None else f"{mean - value:+.{digits}f}"]
+    return cells
 
 
 def warnings(result: dict[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def _table(name: str, rows: Sequence[str], results: Sequence[Line], measured: di
                 "reason": reason,
                 "seeds": len(figures),
                 "cells": [_mean(column, figures) for column in columns],
-                "paper": _against(theirs[row], figures),
+                "paper": paper.against(theirs[row], figures),
             }
             for row, (_, figures, reason) in found.items()
         ],
@@ -134,17 +134,6 @@ def _mean(column: str, figures: Sequence[dict[str, float]]) -> tuple[str, str]:
     digits = 2 if column.startswith("psnr") else 4
     spread = f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 and all(map(math.isfinite, values)) else ""
     return (f"{statistics.fmean(values):.{digits}f}" if values else "", spread)
-
-
-def _against(theirs: tuple[float, float] | None, ours: Sequence[dict[str, float]]) -> list[str]:
-    """The paper's PSNR-Y, ours less it, the paper's SSIM-daala, ours less it."""
-    if theirs is None:
-        return [""] * 4
-    cells = []
-    for value, name, digits in zip(theirs, ("psnr_y", "ssim_daala"), (2, 4), strict=True):
-        mean = statistics.fmean(each[name] for each in ours) if ours else None
-        cells += [f"{value:.{digits}f}", "" if mean is None else f"{mean - value:+.{digits}f}"]
-    return cells
 
 
 def _chart(folder: Path, figure: str, title: str, names: list[str], done: Sequence[Line]) -> dict[str, Any]:

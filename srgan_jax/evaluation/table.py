@@ -40,9 +40,10 @@ def table(result: Result, *, each: bool = False, against_paper: bool = False) ->
                 for m in methods
             ]
         for method in methods:
-            row = [name, f"mean of {len(images)}", method["name"], *cells(mean(method, name), columns)]
-            scale = result["data"][name]["scale"]
-            rows.append(row + (differences(name, method, scale) if against_paper else []))
+            rows.append([name, f"mean of {len(images)}", method["name"], *cells(mean(method, name), columns)])
+            if against_paper:
+                theirs = paper.figures(name, method, result["data"][name]["scale"])
+                rows[-1] += [cell or "-" for cell in paper.against(theirs, [mean(method, name)])]
     rows = [[printable(cell) for cell in row] for row in rows]
     wide = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(head))]
     pads = [str.ljust] * 3 + [str.rjust] * (len(head) - 3)
@@ -62,15 +63,6 @@ def mean(method: dict[str, Any], set_name: str) -> dict[str, float]:
 
 def cells(figures: dict[str, float], columns: Sequence[str]) -> list[str]:
     return [f"{figures[c]:.{2 if c.startswith(('psnr', 'fid')) else 4}f}" if c in figures else "-" for c in columns]
-
-
-def differences(set_name: str, method: dict[str, Any], scale: int) -> list[str]:
-    """Cells: the paper's PSNR-Y, ours less it, the paper's SSIM-daala, ours less it."""
-    theirs, ours = paper.figures(set_name, method, scale), mean(method, set_name)
-    if theirs is None:
-        return ["-"] * 4
-    psnr, ssim = theirs
-    return [f"{psnr:.2f}", f"{ours['psnr_y'] - psnr:+.2f}", f"{ssim:.4f}", f"{ours['ssim_daala'] - ssim:+.4f}"]
 
 
 def identity(origin: dict[str, Any]) -> tuple[Any, ...]:

@@ -25,18 +25,14 @@ Picture = UInt8[np.ndarray, "h w 3"]
 class Lpips:
     """Called with (sr, hr) gives their distance, LPIPS_CONVENTION; compiled once for each size of picture.
 
-    name: "lpips_alex" or "lpips_vgg". digest: of the weights (provenance.digest_tree). smallest: side, in pixels.
+    name: "lpips_alex" or "lpips_vgg". convention: with the weights' digest. smallest: side, in pixels.
     The call raises ValueError for pictures that differ in shape, UserError for such that are too small.
     """
 
     name: str
-    digest: str
+    convention: str
     smallest: int
     measure: Callable[[Picture, Picture], float]
-
-    @property
-    def convention(self) -> str:
-        return f"{LPIPS_CONVENTION}; weights {self.digest}"
 
     def __call__(self, sr: Picture, hr: Picture) -> float:
         return self.measure(sr, hr)
@@ -66,4 +62,4 @@ def make_lpips(path: Path, field: str) -> Lpips:
             raise UserError(f"{field}={path}: a picture of {size} is too small, it needs {needed}; leave that one out")
         return float(apply(params, sr, hr))
 
-    return Lpips(f"lpips_{weights.network}", weights.digest, smallest, measure)
+    return Lpips(f"lpips_{weights.network}", f"{LPIPS_CONVENTION}; weights {weights.digest}", smallest, measure)

@@ -89,13 +89,7 @@ def build_features(config: ConfigDict) -> dict[str, nn.Module]:
     networks: dict[str, nn.Module] = {}
     feature, lpips = config.loss.feature, config.loss.lpips
     if feature.weight:
-        networks["feature"] = VGG(
-            network=feature.network,
-            layer=feature.layer,
-            after_relu=feature.after_relu,
-            origin=feature.origin,
-            dtype=_dtype(config),
-        )
+        networks["feature"] = VGG(dtype=_dtype(config), **_fields(VGG, feature))
     if lpips.weight:
         networks["lpips"] = LPIPS(lpips.network, dtype=_dtype(config))
     return networks

@@ -40,24 +40,10 @@ class Discriminator(nn.Module):
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
         x = images
         for i, (multiple, stride) in enumerate(plan(self.stages)):
-            kind = self.norm if i else "none"
-            conv = Conv(
-                multiple * self.features,
-                3,
-                stride,
-                cancelled=train and kind != "none",
-                name=f"conv_{i}",
-                dtype=self.dtype,
-            )
-            norm = normalization(
-                kind,
-                train=train,
-                name=f"norm_{i}",
-                dtype=self.dtype,
-                axis_name=self.axis_name,
-                epsilon=self.norm_epsilon,
-            )
-            x = nn.leaky_relu(norm(conv(x)), 0.2)
+            cancelled = train and i > 0 and self.norm != "none"
+            conv = Conv(multiple * self.features, 3, stride, cancelled=cancelled, name=f"conv_{i}", dtype=self.dtype)
+            y = conv(x)
+            x = nn.leaky_relu(normalization(self, f"norm_{i}", train)(y) if i else y, 0.2)
         x = x.reshape(x.shape[0], -1)
         x = nn.leaky_relu(nn.Dense(self.dense, dtype=self.dtype, name="dense")(x), 0.2)
         # Float32 costs nothing on one output and spares the loss bfloat16's 8-bit logits.

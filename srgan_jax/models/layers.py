@@ -36,7 +36,8 @@ class Conv(nn.Module):
     factor: a pixel shuffle in torch's order comes before it, for an odd kernel; then, and for few features, faster on
     CPUs. reflect: padded by mirroring at the border's pixels instead, without a stride. cancelled: a norm comes next
     that subtracts the mean of all that the bias is added to; it then changes nothing, and its gradient, 0 but for
-    rounding, is not computed.
+    rounding, is not computed. doubles: ops.conv.transposed, twice as high and wide; the kernel is that of the
+    convolution it turns round.
     The padding is explicit because SAME pads a stride-2 convolution on the bottom and right only.
     """
 
@@ -46,63 +47,37 @@ class Conv(nn.Module):
     factor: int = 0
     reflect: bool = False
     cancelled: bool = False
+    doubles: bool = False
     dtype: DTypeLike = jnp.float32
     kernel_init: Initializer = DEFAULT_INIT
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
-        shape = (self.kernel, self.kernel, x.shape[-1] // max(self.factor, 1) ** 2, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32))
-        bias = jax.lax.stop_gradient(bias) if self.cancelled else bias
-        x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
-        y = shuffled_conv(x, kernel, self.factor) if self.factor else convolve(x, kernel, self.stride, self.reflect)
-        return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
-
-
-class ConvTransposed(nn.Module):
-    """Twice as high and wide: ops.conv.transposed, and a bias; its kernel is that of the convolution it turns round.
-
-    cancelled: as in Conv.
-    """
-
-    features: int
-    kernel: int
-    cancelled: bool = False
-    dtype: DTypeLike = jnp.float32
-    kernel_init: Initializer = DEFAULT_INIT
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
-        shape = (self.kernel, self.kernel, self.features, x.shape[-1])
+        channels = x.shape[-1] // max(self.factor, 1) ** 2, self.features
+        shape = (self.kernel, self.kernel, *(channels[::-1] if self.doubles else channels))
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = jnp.asarray(self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32))
         bias = jax.lax.stop_gradient(bias) if self.cancelled else bias
-        y = transposed(jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype), 2)
+        x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
+        if self.doubles:
+            y = transposed(x, kernel, 2)
+        else:
+            y = shuffled_conv(x, kernel, self.factor) if self.factor else convolve(x, kernel, self.stride, self.reflect)
         return scale_shift(y, jnp.ones_like(bias), bias).astype(self.dtype)
 
 
-def normalization(
-    norm: str,
-    *,
-    train: bool,
-    name: str,
-    dtype: DTypeLike = jnp.float32,
-    axis_name: str | None = None,
-    epsilon: float = 1e-5,
-    scale_init: Initializer = nn.initializers.ones,
-) -> Layer:
-    """BatchNorm for norm="batch", InstanceNorm for "instance", the identity for "none"; ValueError otherwise.
+def normalization(network: Any, name: str, train: bool, scale_init: Initializer = nn.initializers.ones) -> Layer:
+    """BatchNorm where the network's norm is "batch", InstanceNorm for "instance", the identity for "none".
 
-    Statistics and parameters are float32 whatever `dtype` is. `axis_name` is for pmap and shard_map only: under
-    jit over a mesh the batch axis is already the global one.
+    With its norm_epsilon, dtype and axis_name. Statistics and parameters are float32 whatever `dtype` is. `axis_name`
+    is for pmap and shard_map only: under jit over a mesh the batch axis is already the global one.
     """
-    check_choice("norm", norm, NORMS)
-    if norm == "none":
+    if network.norm == "none":
         return lambda x: x
-    if norm == "instance":
-        return InstanceNorm(epsilon, dtype, name=name)
-    return partial(BatchNorm(epsilon, dtype, axis_name, scale_init, name=name), train=train)
+    if network.norm == "instance":
+        return InstanceNorm(network.norm_epsilon, network.dtype, name=name)
+    norm = BatchNorm(network.norm_epsilon, network.dtype, network.axis_name, scale_init, name=name)
+    return partial(norm, train=train)
 
 
 class BatchNorm(nn.Module):

@@ -1,5 +1,7 @@
 """The discriminators of Isola et al. 2017: each logit judges a patch of the picture."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -40,24 +42,8 @@ class PatchGAN(nn.Module):
         x = images
         for i, stride in enumerate(strides):
             width = self.features * min(2**i, 8)
-            kind = self.norm if i else "none"
-            conv = Conv(
-                width,
-                kernel,
-                stride,
-                cancelled=train and kind != "none",
-                name=f"conv_{i}",
-                dtype=self.dtype,
-                kernel_init=INIT,
-            )
-            norm = normalization(
-                kind,
-                train=train,
-                name=f"norm_{i}",
-                dtype=self.dtype,
-                axis_name=self.axis_name,
-                epsilon=self.norm_epsilon,
-                scale_init=gamma,
-            )
-            x = nn.leaky_relu(norm(conv(x)), 0.2)
+            cancelled = train and i > 0 and self.norm != "none"
+            conv = partial(Conv, cancelled=cancelled, dtype=self.dtype, kernel_init=INIT, name=f"conv_{i}")
+            y = conv(width, kernel, stride)(x)
+            x = nn.leaky_relu(normalization(self, f"norm_{i}", train, gamma)(y) if i else y, 0.2)
         return Conv(1, kernel, dtype=jnp.float32, kernel_init=INIT, name="logit")(x)[..., 0]

@@ -8,16 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt32
 
-from srgan_jax.models.layers import (
-    INFERENCE_NORMS,
-    NORMS,
-    Conv,
-    ConvTransposed,
-    Layer,
-    check_choice,
-    dropout,
-    normalization,
-)
+from srgan_jax.models.layers import INFERENCE_NORMS, NORMS, Conv, Layer, check_choice, dropout, normalization
 
 INIT = nn.initializers.normal(0.02)
 
@@ -51,15 +42,7 @@ class Translator(nn.Module):
         super().__post_init__()
 
     def normalized(self, name: str, train: bool) -> Layer:
-        return normalization(
-            self.norm,
-            train=train or self.inference_norm == "batch",
-            name=name,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-            epsilon=self.norm_epsilon,
-            scale_init=gamma,
-        )
+        return normalization(self, name, train or self.inference_norm == "batch", gamma)
 
     def signed(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
         return (2 * x - 1).astype(self.dtype)
@@ -85,7 +68,7 @@ class UNet(Translator):
         """`train` selects batch statistics (and updates `batch_stats`, if mutable) over the running ones."""
         widths = [self.features * min(2**level, 8) for level in range(self.levels)]
         down = partial(Conv, kernel=4, stride=2, dtype=self.dtype, kernel_init=INIT)
-        up = partial(ConvTransposed, kernel=4, dtype=self.dtype, kernel_init=INIT)
+        up = partial(Conv, kernel=4, doubles=True, dtype=self.dtype, kernel_init=INIT)
         cancels = train and self.norm != "none"
         x, beside = self.signed(x), []
         for level, width in enumerate(widths):
@@ -120,7 +103,7 @@ class ResNet(Translator):
         """As UNet."""
         cancels = train and self.norm != "none"
         conv = partial(Conv, cancelled=cancels, dtype=self.dtype, kernel_init=INIT)
-        up = partial(ConvTransposed, cancelled=cancels, dtype=self.dtype, kernel_init=INIT)
+        up = partial(conv, doubles=True)
 
         def act(name: str, x: jax.Array) -> jax.Array:
             return nn.relu(self.normalized(name, train)(x))

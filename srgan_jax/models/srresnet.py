@@ -8,16 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from srgan_jax.models.layers import (
-    DEFAULT_INIT,
-    PRELUS,
-    Conv,
-    Layer,
-    PReLU,
-    check_choice,
-    icnr,
-    normalization,
-)
+from srgan_jax.models.layers import DEFAULT_INIT, PRELUS, Conv, PReLU, check_choice, icnr, normalization
 from srgan_jax.ops.bicubic import upscale
 from srgan_jax.ops.pixel_shuffle import pixel_shuffle
 
@@ -38,17 +29,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
-        def norm(name: str) -> Layer:
-            return normalization(
-                self.norm,
-                train=train,
-                name=name,
-                dtype=self.dtype,
-                axis_name=self.axis_name,
-                epsilon=self.norm_epsilon,
-            )
-
-        features = x.shape[-1]
+        features, norm = x.shape[-1], partial(normalization, self, train=train)
         # Without normalisation the variance would grow with every block: a tenth of the usual spread
         # starts each block near the identity (Wang et al. 2018, ESRGAN, section 3.1).
         gain = 1.0 if self.norm == "batch" else 0.01
@@ -118,15 +99,7 @@ class SRResNet(nn.Module):
                 x = block(*fields, name=f"block_{i}")(x, train)
         conv = partial(Conv, cancelled=train and self.norm == "batch", dtype=self.dtype)
         x = conv(self.features, 3, name="conv_after")(x)
-        norm = normalization(
-            self.norm,
-            train=train,
-            name="norm_after",
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-            epsilon=self.norm_epsilon,
-        )
-        x = first + norm(x)
+        x = first + normalization(self, "norm_after", train)(x)
 
         factor = 1
         for i, following in enumerate(STAGES[self.scale]):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from srgan_jax.data.images import BrokenImage
 from srgan_jax.inference.enlarge import by_bicubic
-from srgan_jax.inference.image_io import open_picture, write_picture
+from srgan_jax.inference.image_reader import open_picture
+from srgan_jax.inference.image_writer import write_picture
 from srgan_jax.library import Model, upscale
 
 MADE = "made"  # the folder of results, below that of all files

@@ -71,7 +71,7 @@ def train(config: ConfigDict, workdir: Path) -> GanState:
     states = [start.initial_state(config, layout, resumed)]  # taken out below: pmap has copies, which is enough
     feed = make_feed(config, source, layout.own_places())
     parallel.agree({"pipeline": feed.pipeline})
-    config = start.with_field(config, "data.pipeline", feed.pipeline)
+    config = start.with_fields(config, {"data.pipeline": feed.pipeline})
     feature_params = layout.enter(layout.replicate(feature_params))
     if not resumed:
         start.refuse_apart(workdir)

@@ -126,20 +126,20 @@ def refuse_changes(config: ConfigDict, workdir: Path) -> ConfigDict:
             f"--workdir={workdir} holds a run with another config: {'; '.join(changed)}; "
             "use another --workdir, or the same values to resume"
         )
-    return with_field(with_field(config, "data.pipeline", saved.data.pipeline), "init_from", saved.init_from)
+    return with_fields(config, {"data.pipeline": saved.data.pipeline, "init_from": saved.init_from})
 
 
-def with_field(config: ConfigDict, field: str, value: Any) -> ConfigDict:
-    """A copy with one field set, such as what `auto` came to: on another machine it might come to something else."""
+def with_fields(config: ConfigDict, fields: dict[str, Any]) -> ConfigDict:
+    """A copy with these set, such as what `auto` came to: on another machine it might come to something else."""
     config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict({field: value})
+    config.update_from_flattened_dict(fields)
     return config
 
 
 def lowered(config: ConfigDict, rollbacks: int) -> ConfigDict:
     """A copy with the learning rate that is left after so many returns to an earlier checkpoint."""
     rate = config.optimizer.learning_rate * config.guard.factor**rollbacks
-    return with_field(config, "optimizer.learning_rate", rate)
+    return with_fields(config, {"optimizer.learning_rate": rate})
 
 
 def digest(config: ConfigDict) -> str:

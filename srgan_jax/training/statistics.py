@@ -17,7 +17,7 @@ from srgan_jax.models.build import build_generator
 from srgan_jax.models.layers import MOVES
 from srgan_jax.ops.conv import compiler_options
 from srgan_jax.training import parallel
-from srgan_jax.training.start import with_field
+from srgan_jax.training.start import with_fields
 from srgan_jax.training.state import AUGMENT, GanState
 from srgan_jax.training.steps import make_crops
 
@@ -35,8 +35,7 @@ def make_statistics(config: ConfigDict, source: Source, layout: parallel.Layout)
     size = min(config.batch_size // parts, CROPS)
     count = max(-(-CROPS // size), BATCHES)
     fields = {"batch_size": size, "steps_per_call": 1, "data.pipeline": "host"}
-    for field, value in (fields | {"discriminator.updates": 1, "parallel.accumulate": 1}).items():
-        config = with_field(config, field, value)
+    config = with_fields(config, fields | {"discriminator.updates": 1, "parallel.accumulate": 1})
 
     @cache
     def batches() -> Any:

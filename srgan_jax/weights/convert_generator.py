@@ -201,8 +201,8 @@ def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: st
     check_floating(tensors, where)
     variables: Tensors = {}
     for ours, shape in sorted(shapes.items()):
-        theirs = names[ours]
-        if theirs not in tensors and _unbiased(layout, ours, config):
+        theirs, unbiased = names[ours], re.fullmatch(f"params/({layout.unbiased})/bias", ours)
+        if theirs not in tensors and unbiased and config.generator.norm != "instance":
             variables[ours] = np.zeros(shape, np.float32)
             continue
         if theirs not in tensors:
@@ -217,11 +217,6 @@ def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: st
             raise UserError(f"{where}: {theirs} is {list(tensors[theirs].shape)}, which does not fit the other tensors")
         variables[ours] = array
     return variables
-
-
-def _unbiased(layout: Layout, name: str, config: ConfigDict) -> bool:
-    """Whether it is the bias of a convolution that has none there."""
-    return config.generator.norm != "instance" and bool(re.fullmatch(f"params/({layout.unbiased})/bias", name))
 
 
 def _compare(origin: str, tensors: Tensors, config: ConfigDict, variables: Tensors, where: str) -> None:

@@ -90,7 +90,7 @@ def tensor_names(layout: Layout, config: ConfigDict) -> dict[str, str]:
     counts = dict.fromkeys(PARTS, 0)
     translates = layout.network in LAYERS
     for layer, theirs in LAYERS[layout.network](config.generator) if translates else _repeated(config):
-        kind = kind_of(layer)
+        kind = next(kind for kind in PARTS if kind in layer.rpartition("/")[2])
         separator, other = ".", theirs
         if layout.keras:
             separator, other = "/", numbered(KERAS_LAYERS[kind], counts[kind])
@@ -114,11 +114,6 @@ def _repeated(config: ConfigDict) -> list[tuple[str, str]]:
 def numbered(base: str, index: int) -> str:
     """As Keras counts its layers: conv2d, conv2d_1, ..."""
     return f"{base}_{index}" if index else base
-
-
-def kind_of(layer: str) -> str:
-    """ "conv", "norm" or "prelu", of one of our layers."""
-    return next(kind for kind in PARTS if kind in layer.rpartition("/")[2])
 
 
 def to_ours(layout: Layout, name: str, array: np.ndarray, scale: int) -> np.ndarray:

@@ -8,11 +8,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from srgan_jax.errors import UserError
 from srgan_jax.models.vgg import kernel_shapes, layer_names
+from srgan_jax.weights.fill import fill
 from srgan_jax.weights.tensors import Tensors, expand, read_metadata, read_tensors
 
 FIELD = "config.loss.feature.weights"
@@ -28,10 +30,10 @@ def load_vgg(path: str | os.PathLike[str], *, network: str, layer: str, origin: 
     for a file that is missing, damaged, of another network or origin, or without a layer that phi needs;
     ValueError for an unknown network or layer.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for conv, shape in kernel_shapes(network, layer).items():
-        shapes |= {f"{conv}/kernel": shape, f"{conv}/bias": shape[-1:]}
-
+    shapes = {
+        conv: {"kernel": jax.ShapeDtypeStruct(shape, np.float32), "bias": jax.ShapeDtypeStruct(shape[-1:], np.float32)}
+        for conv, shape in kernel_shapes(network, layer).items()
+    }
     if not os.fspath(path):
         raise UserError(
             f"{field} is empty: give an .npz or .safetensors file that holds {network}; `srgan convert {network}` "
@@ -48,18 +50,7 @@ def load_vgg(path: str | os.PathLike[str], *, network: str, layer: str, origin: 
     stated = read_metadata(path, field) if path.suffix == ".safetensors" else {}
 
     _check_network(path, arrays, stated, network=network, layer=layer, origin=origin, field=field)
-    params: Params = {}
-    for name, expected in shapes.items():
-        array = arrays[name]
-        if array.shape != expected or not np.issubdtype(array.dtype, np.floating):
-            found = f"{array.dtype}{list(array.shape)}"
-            raise UserError(
-                f"{field}: {name} in {path} is {found}, {network} has float{list(expected)}: "
-                "give weights with kernels in HWIO order"
-            )
-        conv, kind = name.split("/")
-        params.setdefault(conv, {})[kind] = array.astype(np.float32)
-    return params
+    return fill(shapes, arrays, {}, f"{field}: {path}", f"{network} (kernels in HWIO order)")
 
 
 def random_vgg(network: str, layer: str, seed: int) -> Params:

@@ -49,7 +49,7 @@ def test_validation_is_the_mean_over_its_photographs_by_the_averages(runs):
         top, left = ((side - 48) // 8 * 4 for side in image.shape[:2])
         hr = image[top : top + 48, left : left + 48]
         sr = upscale(trained.variables, imresize(hr, scale=0.25))
-        psnr.append(metrics.compare(sr, hr)["psnr_y"])
+        psnr.append(metrics.figures(sr, hr, scale=4)["psnr_y"])
     assert len(psnr) == 3 and np.ptp(psnr) > 0.1
     assert logged(runs / "srgan", "validation/psnr_y")[6] == pytest.approx(np.mean(psnr), rel=1e-5)
 
@@ -103,7 +103,9 @@ def test_the_checkpoint_and_the_boundary_are_those_that_are_named(runs, tmp_path
     assert main(["evaluate", *named, *arguments]) == 0
     bicubic, trained = json.loads((tmp_path / "f.json").read_text())["methods"]
     sr = imresize(imresize(hr, scale=0.25, boundary="clamp"), scale=4)
-    assert bicubic["sets"]["set"]["mean"]["psnr_y"] == pytest.approx(metrics.compare(sr, hr)["psnr_y"], abs=1e-6)
+    assert bicubic["sets"]["set"]["mean"]["psnr_y"] == pytest.approx(
+        metrics.figures(sr, hr, scale=4)["psnr_y"], abs=1e-6
+    )
     assert trained["step"] == worse
     assert main(["upscale", *named, "-i", f"{tmp_path}/set/a.png", "-o", f"{tmp_path}/b.png"]) == 0
     by_library = [srgan_jax.upscale(hr, srgan_jax.load(runs / "srresnet", step)) for step in (worse, better)]

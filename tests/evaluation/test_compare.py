@@ -14,7 +14,8 @@ from small_weights import small_weights
 
 from srgan_jax.__main__ import main
 from srgan_jax.data.images import read_image
-from srgan_jax.inference.image_io import open_picture, write_picture
+from srgan_jax.inference.image_reader import open_picture
+from srgan_jax.inference.image_writer import write_picture
 from srgan_jax.ops.bicubic import imresize
 
 STATE = """

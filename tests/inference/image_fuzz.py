@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from srgan_jax.data.images import BrokenImage
-from srgan_jax.inference.image_io import open_picture, write_picture
+from srgan_jax.inference.image_reader import open_picture
+from srgan_jax.inference.image_writer import write_picture
 
 PIXELS = np.clip(np.random.default_rng(0).normal(128, 40, (20, 28, 3)), 0, 255).astype(np.uint8)
 

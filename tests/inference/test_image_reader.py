@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 from running import ROOT
 
 from srgan_jax.data.images import BrokenImage
-from srgan_jax.inference.image_io import open_picture
+from srgan_jax.inference.image_reader import open_picture
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 20, 3), np.uint8)

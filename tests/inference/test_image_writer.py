@@ -15,7 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from running import ROOT, await_that
 
 from srgan_jax.errors import UserError
-from srgan_jax.inference.image_io import check_output, open_picture, write_picture
+from srgan_jax.inference.image_reader import open_picture
+from srgan_jax.inference.image_writer import check_output, write_picture
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.asarray(Image.fromarray(RNG.integers(0, 256, (4, 6, 3), np.uint8)).resize((60, 40), 3))

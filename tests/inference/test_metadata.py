@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from test_image_writer import SMOOTH, copy
 
 from srgan_jax.data.images import BrokenImage
-from srgan_jax.inference.image_io import open_picture
+from srgan_jax.inference.image_reader import open_picture
 
 
 @pytest.mark.parametrize("ending", ["jpg", "webp", "avif"])

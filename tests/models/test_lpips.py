@@ -146,7 +146,7 @@ def test_unknown_networks_are_refused():
 
 def test_the_measure_of_files(lpips_files, pairs):
     measure, weights = make_lpips(lpips_files["alex"], "--lpips"), load_lpips(lpips_files["alex"], "--lpips")
-    assert measure.name == "lpips_alex" and measure.digest == weights.digest
+    assert measure.name == "lpips_alex"
     assert measure.convention == f"{LPIPS_CONVENTION}; weights {weights.digest}"
     sr, hr = (np.rint((batch[0] + 1) * 127.5).astype(np.uint8) for batch in reversed(pairs[0]))
     expected = LPIPS("alex").apply({"params": weights.params}, *(x[None] / 127.5 - 1 for x in (sr, hr)))

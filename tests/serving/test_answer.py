@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from small_weights import small_weights
 
-from srgan_jax.inference.image_io import open_picture, write_picture
+from srgan_jax.inference.image_reader import open_picture
+from srgan_jax.inference.image_writer import write_picture
 from srgan_jax.library import load, upscale
 from srgan_jax.serving.answer import SHOWN, Limits, Refused, answer
 

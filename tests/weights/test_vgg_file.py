@@ -131,7 +131,7 @@ def test_wrong_arrays_are_refused(tmp_path, arrays):
     name = "block2_conv1/kernel"
     torch_order = np.ascontiguousarray(arrays[name].transpose(3, 2, 0, 1))
     message = refusal(write(tmp_path, arrays | {name: torch_order}))
-    assert f"{name} in " in message and "float32[128, 64, 3, 3]" in message and "HWIO" in message
+    assert f": {name} is " in message and "float32[128, 64, 3, 3]" in message and "HWIO" in message
     assert "int8" in refusal(write(tmp_path, arrays | {name: arrays[name].astype(np.int8)}))
     assert "NaN" in refusal(write(tmp_path, arrays | {name: arrays[name] * np.nan}))
 
