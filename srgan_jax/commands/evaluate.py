@@ -110,7 +110,14 @@ def main(argv: list[str]) -> int:
     result["command"] = ["srgan", "evaluate", *argv]
     if earlier:
         result = merge([("this measurement", result), *earlier])
-    print(table(result, each=args.each, against_paper=args.against == "paper"))
+    if args.json:
+        with replacing(args.json) as partial:
+            partial.write_text(to_json(result, indent=2) + "\n")
+    named = ["LR", *names] if scale > 1 else names  # there LR is the first of them
+    if args.picture:
+        first = next(iter(sets))
+        write_png(args.picture, strip(sets[first], outputs[first] if scale > 1 else outputs[first][1:]))
+    print(table(result, each=args.each, against_paper=args.against == "paper"))  # which a reader may not wait for
     if not lpips and args.lpips is None:
         print("LPIPS was not measured: `srgan convert lpips` brings its weights")
     for line in paper.warnings(result) if args.against else []:
@@ -121,13 +128,8 @@ def main(argv: list[str]) -> int:
         why = "brushes and dogs were trained on, in a larger size, so that these figures flatter; give --set or --hr"
         print(f"warning: {', '.join(builtin)}: {why}", file=sys.stderr)
     if args.json:
-        with replacing(args.json) as partial:
-            partial.write_text(to_json(result, indent=2) + "\n")
         print(printable(f"figures with provenance: {args.json}"))
     if args.picture:
-        first = next(iter(sets))
-        rows, named = (outputs[first], ["LR", *names]) if scale > 1 else (outputs[first][1:], names)  # else twice
-        write_png(args.picture, strip(sets[first], rows))
         print(printable(f"{' | '.join(named)} | HR: {args.picture}"))
     return 0
 

@@ -14,7 +14,7 @@ class Progress:
 
     def __init__(self, total: int):
         self.total, self.number, self.name = total, 0, ""
-        self.bar = sys.stderr.isatty()
+        self.bar = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def next(self, name: str) -> None:
         self.number, self.name = self.number + 1, name
@@ -25,7 +25,8 @@ class Progress:
             filled = WIDTH * done // total
             name = self.name if len(self.name) <= 40 else "..." + self.name[-37:]
             bar = "#" * filled + "-" * (WIDTH - filled)
-            _tell(f"\r\x1b[K{self.number}/{self.total} [{bar}] {100 * done // total:3} % {printable(name)}")
+            line = f"{self.number}/{self.total} [{bar}] {100 * done // total:3} % {printable(name)}"
+            _tell(f"\r\x1b[K\x1b[?7l{line}\x1b[?7h")  # cut off at the edge, for what wraps is not cleared again
 
     def say(self, line: str, record: dict[str, Any]) -> None:
         """`line` to standard output; in plain words what became of a thing to standard error."""

@@ -165,7 +165,8 @@ def _photographs(folder: Path, name: str, done: Sequence[Line]) -> list[dict[str
         places |= {label: cuts / cut / "sr.png" for label, cuts in rows.items()}
         places["HR"] = common / cut / "hr.png"
         versions = [version(label, path.read_bytes()) for label, path in places.items() if path.is_file()]
-        photographs.append({"set": name, "name": cut, "versions": versions, "left": int(enlarged)})
+        if len(versions) > 1:  # else the measuring was cut off
+            photographs.append({"set": name, "name": cut, "versions": versions, "left": int(enlarged)})
     return photographs
 
 

@@ -25,3 +25,14 @@ def test_nobody_listens(tmp_path, closed, code):
     assert done.returncode == code and "Traceback" not in done.stderr
     assert image_size(large) == (80, 96)
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["done"] * closed.startswith("2")
+
+
+def test_figures_are_written_before_a_reader_goes(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    arguments = ["evaluate", "--hr", str(tmp_path), "--json", str(tmp_path / "figures.json"), "--lpips"]
+    command = shlex.join([sys.executable, "-m", "srgan_jax", *arguments])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} >/dev/full"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "No space left on device" in done.stderr
+    assert json.loads((tmp_path / "figures.json").read_text())["methods"][0]["name"] == "bicubic"

@@ -192,7 +192,8 @@ def start(weights, *arguments, **streams):
     return subprocess.Popen(argv, cwd=ROOT, **streams)
 
 
-def test_a_bar_on_a_terminal(weights, tmp_path):
+def test_a_bar_on_a_terminal(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     source = noise(tmp_path / "a.png", (40, 40))
     screen, terminal = pty.openpty()
     process = start(
@@ -209,7 +210,8 @@ def test_a_bar_on_a_terminal(weights, tmp_path):
     assert process.returncode == 0 and json.loads(out)["status"] == "done"
     percents = [int(number) for number in re.findall(rb"\] +(\d+) %", shown)]
     assert percents[0] == 0 and percents[-1] == 100 and percents == sorted(percents) and len(percents) > 3
-    assert b"1/1" in shown and str(tmp_path / "b.png").encode() in shown.split(b"\x1b[K")[-1]
+    assert b"\x1b[?7l1/1" in shown and shown.count(b"\x1b[?7l") == shown.count(b"\x1b[?7h")  # it does not wrap
+    assert str(tmp_path / "b.png").encode() in shown.split(b"\x1b[K")[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
