@@ -109,7 +109,7 @@ def input_rows(config: ConfigDict, paths: list[Path], *, rounds: int, seconds: f
         "device pipeline": cut_on_device,
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
+    for _ in range(rounds or 1):  # 0: --quick
         for name, begin in contenders.items():
             rates[name].append(rate(begin(), seconds))
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -205,7 +205,7 @@ def measure(photographs: Path, overrides: list[str], *, rounds: int, quick: bool
         print(f"crop {config.data.crop}, {config.steps_per_call} updates per call, {config.dtype}\n")
         rows = input_rows(config, paths, rounds=rounds, seconds=0.2 if quick else 5.0)
         print(table("input | crops/s | times torch", rows) + "\n", flush=True)
-        rows = update_rows(config, rounds=0 if quick else rounds)
+        rows = update_rows(config, rounds=rounds)
         print(table("work | ms | of the first", rows) + "\n", flush=True)
         rows = wait_rows(config, folder)
         print(table("data wait, share of the time | median | highest", rows), flush=True)

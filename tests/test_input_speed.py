@@ -11,7 +11,7 @@ from srgan_jax.data.images import read_image, write_png
 
 @pytest.mark.slow
 def test_three_tables(capsys):
-    assert main(["--quick", "--rounds=1"]) == 0
+    assert main(["--quick"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     rows = {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
     assert rows["torch DataLoader, 2 workers, PNG"][1] == "1.0"

@@ -126,15 +126,15 @@ def test_the_second_run_follows_what_the_file_holds(tmp_path):
         ("--gan-minutes=5", "srgan_mse_plan.json is for minutes 0.001, not 5.0"),
         ("--batch=32", "srresnet_plan.json is for batch 16, not 32"),
         ("--crop=48", "srresnet_plan.json is for crop 192, not 48; quick False, not True"),
-        ("--gan-batch=8", "srgan_mse_plan.json is for batch 16, not 8"),
+        ("--gan-batch=8", "srgan_mse_plan.json is for batch 32, not 8"),
         ("--layer=2.2", "srgan_mse_plan.json is for layer None, not 2.2"),
     ],
 )
 def test_what_cannot_work_is_named_before_anything_is_trained(arguments, tmp_path, capsys, option, says):
     runs = tmp_path / "runs"
     runs.mkdir()
-    for name in ("srresnet", "srgan_mse"):
-        plan = {"minutes": 0.001, "batch": 16, "crop": 192, "quick": "--crop" not in option, "layer": None}
+    for name, batch in (("srresnet", 16), ("srgan_mse", 32)):
+        plan = {"minutes": 0.001, "batch": batch, "crop": 192, "quick": "--crop" not in option, "layer": None}
         (runs / f"{name}_plan.json").write_text(json.dumps(plan))
     with pytest.raises(SystemExit, match="2"):
         time_to_quality.main([*arguments, option])

@@ -154,6 +154,8 @@ def _inputs(args: argparse.Namespace, configs: list[ConfigDict]) -> ConfigDict:
         each.direction = args.direction or each.direction
     if any(each != inputs[0] for each in inputs):
         raise UserError("--checkpoint: the networks were trained on different inputs; evaluate them one by one")
+    if args.direction and inputs[0].input != "pair":
+        raise UserError(f"--direction={args.direction}: is for pairs, not for --input={inputs[0].input}; leave it out")
     return inputs[0]
 
 

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         try:
             train(config, args.workdir)
         except jax.errors.JaxRuntimeError as error:
-            if not of_memory(error):
+            if not of_memory(error) or jax.process_count() > 1:  # then another start may help
                 raise
             remedy = "set parallel.accumulate, or take a smaller batch_size or data.crop"
             raise UserError(f"config.batch_size={config.batch_size}: too much for the memory; {remedy}") from error

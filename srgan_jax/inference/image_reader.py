@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -132,7 +131,7 @@ def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, first_frame:
         except pyvips.Error as error:
             found = fault(error)
             if isinstance(found, OSError) and found.errno in FULL:  # a turned picture is kept there
-                found.filename = tempfile.gettempdir()
+                found.filename = os.environ.get("TMPDIR", "/tmp")
             raise found from error
         return np.frombuffer(pixels, dtype).reshape(bottom - top, image.width, image.bands)
 

@@ -41,12 +41,12 @@ def stop_signals() -> Iterator[list[int]]:
     numbers = stops()
 
     def handle(number: int, frame: Any) -> None:
+        if received:
+            return
         received.append(number)
-        for after in (signal.SIG_IGN, signal.SIG_DFL):
-            for each in numbers:
-                signal.signal(each, after)
-            if after == signal.SIG_IGN:
-                time.sleep(TWICE)
+        time.sleep(TWICE)
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
         log.warning("signal %d: saving after this step (again: stop at once)", number)
 
     before = {number: signal.signal(number, handle) for number in numbers}

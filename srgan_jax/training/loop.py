@@ -225,9 +225,10 @@ def _placed(run: Run, call: int) -> Iterator[Any]:
     try:
         store = run.layout.feed(next(fed), batched=False)
     except RuntimeError as error:
-        if not of_memory(error):
+        if not of_memory(error) or jax.process_count() > 1:
             raise
-        raise UserError("config.data.pipeline='device': not enough memory on the device; use host") from error
+        remedy = "use host, which a run that began with device does not take: in another --workdir"
+        raise UserError(f"config.data.pipeline='device': not enough memory on the device; {remedy}") from error
     del fed  # and with it the host's copy
     while True:
         yield store

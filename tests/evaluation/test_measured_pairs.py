@@ -58,6 +58,12 @@ def test_the_direction_may_be_given_and_a_row_has_the_input_once(trained, tmp_pa
         np.testing.assert_array_equal(np.asarray(picture)[:20, :24], pixels(10))  # of B
         np.testing.assert_array_equal(np.asarray(picture)[:20, 384:408], pixels(0))
     assert "--direction=AtoB: is for networks from image" in refusal(capsys, ["evaluate", "--direction", "AtoB"])
+    assert "--direction=BtoA: is for pairs, not for --input=grey" in refusal(capsys, [*arguments, "--input", "grey"])
+    grid = ["ablate", "--grid=configs/grids/pix2pix_losses.py", f"--workdir={tmp_path}/grid", "--"]
+    fields = ["data.input=pair", "data.source=folder", f"data.path={trained}/A", f"data.target={trained}/B"]
+    fields += ["validation.every=0"]
+    assert "measured on pairs" in refusal(capsys, [*grid, *(f"--config.{field}" for field in fields)])
+    assert not (tmp_path / "grid").exists()
 
 
 def test_pairs_too_small_for_the_cut_name_its_field(trained, tmp_path, capsys):

@@ -16,12 +16,6 @@ def test_equals_the_loops(factor, channels):
     np.testing.assert_array_equal(pixel_shuffle(jnp.asarray(x), factor), expected)
 
 
-def test_by_hand():
-    out = pixel_shuffle(jnp.arange(8.0).reshape(1, 1, 1, 8), 2)
-    np.testing.assert_array_equal(out[0, :, :, 0], [[0, 1], [2, 3]])
-    np.testing.assert_array_equal(out[0, :, :, 1], [[4, 5], [6, 7]])
-
-
 def test_channels_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="cannot shuffle 7 channels by 2"):
         pixel_shuffle(jnp.zeros((1, 2, 2, 7)), 2)
