@@ -47,6 +47,7 @@ def keep_batch(config: ConfigDict, source: Source, error: Diverged, workdir: Pat
         feed = make_feed(config, source)
         cut = jax.jit(feed.crops, static_argnums=1)
         hr = cut(next(feed.start(call)), i, jnp.asarray(first))
+        (folder / "config.json").write_text(configs.to_json(config))  # another run may follow in the workdir
         with replacing(folder / BATCH) as partial, partial.open("wb") as file:
             np.savez(file, hr=np.asarray(hr), step=first)
     parallel.from_lead({})  # the others would end the lead before it has written
@@ -61,9 +62,10 @@ def replay(workdir: Path) -> dict[str, float]:
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir={workdir}: no such folder; give a run's")
-    config = configs.completed(load_config(workdir, "--workdir"))
-    check(config)  # names a field that a run of an older version lacks
     folder = workdir / FOLDER
+    own = (folder / "config.json").is_file()  # what diverged before there was one has the workdir's
+    config = configs.completed(load_config(folder if own else workdir, "--workdir"))
+    check(config)  # names a field that a run of an older version lacks
     if not (folder / BATCH).is_file() or not has_checkpoint(folder):
         raise UserError(f"--workdir={workdir}: the run did not diverge (no {FOLDER}/{BATCH} in it)")
     config.parallel.mode, config.parallel.batch_norm = "jit", "global"

@@ -76,7 +76,9 @@ def load_generator(run: str | Path, *, field: str, which: str | int = "best") ->
     folder = Path(run).absolute() / "checkpoints"
     steps = saved_steps(folder)
     if not steps:
-        raise UserError(f"{field}={run}: the run has no checkpoint yet")
+        put = folder.with_name("quarantine")
+        why = f"no good checkpoint is left; {put} has the damaged" if put.is_dir() else "the run has no checkpoint yet"
+        raise UserError(f"{field}={run}: {why}")
     if not (which in ("best", "latest") or which.isdecimal()):
         raise UserError(f"which={which}: give best, latest or the number of a saved step")
     if which.isdecimal() and int(which) not in steps:
@@ -106,7 +108,8 @@ def load_generator(run: str | Path, *, field: str, which: str | int = "best") ->
         others = [other for other in steps if other != step]
         remedy = "no other step is there: move it away and train again"
         if others:
-            remedy = f"move it away, or resume the run, which does so, to use step {others[0]}"
+            resumed = " or resume the run, which does so," * (step == steps[0])  # resuming looks at no older arrays
+            remedy = f"move it away,{resumed} to use step {others[0]}"
         raise UserError(f"{folder}/{step}: damaged ({error}); {remedy}") from error
     saved = jax.device_put(saved, jax.local_devices()[0])
     params = saved.get("ema_params", saved["params"])

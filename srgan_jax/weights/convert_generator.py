@@ -221,6 +221,7 @@ def to_variables(layout: Layout, tensors: Tensors, config: ConfigDict, where: st
 
 def _compare(origin: str, tensors: Tensors, config: ConfigDict, variables: Tensors, where: str) -> None:
     network = build_generator(config)
+    tensors = {name: array.astype(np.float32) for name, array in tensors.items()}  # a file may have half precision
     # statistics of few pixels magnify rounding
     least = (29, 37) if config.generator.name in TRANSLATORS else (7, 9)
     sides = (-(-side // multiple(network)) * multiple(network) for side in least)

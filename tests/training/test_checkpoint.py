@@ -181,6 +181,13 @@ def test_a_checkpoint_says_what_made_it_and_a_damaged_one_is_not_used_for_result
     with pytest.raises(UserError, match=r"checkpoints/4: damaged \(state: .*; move it away, .* to use step 2"):
         load_generator(run, field="--checkpoint", which="latest")
     assert names(run / "checkpoints") == ["2", "4"]
+    for path in (run / "checkpoints" / "2" / "state").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"checkpoints/2: damaged \(state: .*; move it away, to use step 4"):
+        load_generator(run, field="--checkpoint", which=2)  # which no resuming looks at
+    (run / "checkpoints").rename(run / "quarantine")
+    with pytest.raises(UserError, match="no good checkpoint is left; .*/run/quarantine has the damaged"):
+        load_generator(run, field="--checkpoint")
 
 
 def test_half_of_a_step_that_was_being_removed_is_no_damage(tmp_path, monkeypatch, warned):

@@ -115,16 +115,19 @@ def wrapped_in_a_training(state):
         ("net.pth", lambda state: {n.replace("conv1.", "conv_block1."): t for n, t in state.items()}),
         ("net.pth", lambda state: {n.replace("conv2.", "conv_block2."): t for n, t in state.items()}),
         ("net.safetensors", None),
+        ("half.safetensors", None),
     ],
 )
 def test_whatever_it_is_wrapped_in(tmp_path, ending, wrap):
     network = randomised(TorchSRResNet())
+    if ending.startswith("half"):
+        network = network.half()
     if wrap:
         torch.save(wrap(network.state_dict()), tmp_path / ending)
     else:
         save_file(numpy_state(network), tmp_path / ending)
     convert_generator(tmp_path / ending, output=tmp_path / "out.safetensors", field="")
-    assert_same(network, tmp_path / "out.safetensors")
+    assert_same(network.float(), tmp_path / "out.safetensors")
 
 
 def test_the_file_says_what_it_is(tmp_path):
