@@ -22,7 +22,7 @@ from srgan_jax.data.images import BrokenImage, list_images
 from srgan_jax.errors import FULL, UserError, of_memory
 from srgan_jax.inference.image_reader import ENDINGS, MAX_PIXELS, SEVERAL, Picture, open_picture
 from srgan_jax.inference.image_writer import FORMATS, check_output, write_picture
-from srgan_jax.training.guards import stops
+from srgan_jax.training.guards import handled, stops
 
 
 class Made(NamedTuple):
@@ -114,12 +114,8 @@ def interrupted() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt(number)
 
-    before = {number: signal.signal(number, interrupt) for number in stops() if number != signal.SIGINT}
-    try:
+    with handled([number for number in stops() if number != signal.SIGINT], interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def attempt(make: Make, source: Path, target: Path, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import fcntl
 import itertools
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from srgan_jax.training.guards import stops
+from srgan_jax.training.guards import handled, stops
 
 Child = Callable[[list[str], Path], int]
 
@@ -60,9 +59,5 @@ def children(say: Callable[[str], None]) -> Iterator[Child]:
             raise Stopped
         return code
 
-    before = {number: signal.signal(number, handle) for number in stops()}
-    try:
+    with handled(stops(), handle):
         yield child
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

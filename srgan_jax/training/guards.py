@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,16 @@ def stops() -> list[signal.Signals]:
 
 
 @contextmanager
+def handled(numbers: Iterable[int], handle: Callable[[int, Any], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """A list that a signal puts its number into; a second one ends the process at once, but not within TWICE seconds.
 
@@ -49,12 +59,8 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(each, signal.SIG_DFL)
         log.warning("signal %d: saving after this step (again: stop at once)", number)
 
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
+    with handled(numbers, handle):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
